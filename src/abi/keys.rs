@@ -1,0 +1,103 @@
+//! Key management and random number entries (PKCS#11 5.18 to 5.20).
+
+use super::{entries, input, not_supported, output, parameter, session};
+use crate::error::fail;
+use cryptoki_sys::*;
+
+entries! {
+    /// 5.18.1.
+    fn C_GenerateKey(
+        handle: CK_SESSION_HANDLE,
+        mechanism: *mut CK_MECHANISM,
+        template: *mut CK_ATTRIBUTE,
+        count: CK_ULONG,
+        key: *mut CK_OBJECT_HANDLE,
+    ) {
+        let session = session(handle)?;
+        output::writable(key)?;
+        let (mechanism, _) = parameter::given_mechanism(mechanism)?;
+        let template = input::template(template, count)?;
+        output::put(key, session.generate_key(mechanism, &template)?)
+    }
+
+    /// 5.18.2.
+    fn C_GenerateKeyPair(
+        handle: CK_SESSION_HANDLE,
+        mechanism: *mut CK_MECHANISM,
+        public_template: *mut CK_ATTRIBUTE,
+        public_count: CK_ULONG,
+        private_template: *mut CK_ATTRIBUTE,
+        private_count: CK_ULONG,
+        public_key: *mut CK_OBJECT_HANDLE,
+        private_key: *mut CK_OBJECT_HANDLE,
+    ) {
+        let session = session(handle)?;
+        output::writable(public_key)?;
+        output::writable(private_key)?;
+        let (mechanism, _) = parameter::given_mechanism(mechanism)?;
+        let public = input::template(public_template, public_count)?;
+        let private = input::template(private_template, private_count)?;
+        let (public, private) = session.generate_key_pair(mechanism, &public, &private)?;
+        output::put(public_key, public)?;
+        output::put(private_key, private)
+    }
+
+    /// 5.18.3.
+    fn C_WrapKey(
+        session: CK_SESSION_HANDLE,
+        _mechanism: *mut CK_MECHANISM,
+        _wrapping_key: CK_OBJECT_HANDLE,
+        _key: CK_OBJECT_HANDLE,
+        _wrapped: *mut CK_BYTE,
+        _wrapped_len: *mut CK_ULONG,
+    ) {
+        not_supported(session)
+    }
+
+    /// 5.18.4.
+    fn C_UnwrapKey(
+        session: CK_SESSION_HANDLE,
+        _mechanism: *mut CK_MECHANISM,
+        _unwrapping_key: CK_OBJECT_HANDLE,
+        _wrapped: *mut CK_BYTE,
+        _wrapped_len: CK_ULONG,
+        _template: *mut CK_ATTRIBUTE,
+        _count: CK_ULONG,
+        _key: *mut CK_OBJECT_HANDLE,
+    ) {
+        not_supported(session)
+    }
+
+    /// 5.18.5.
+    fn C_DeriveKey(
+        session: CK_SESSION_HANDLE,
+        _mechanism: *mut CK_MECHANISM,
+        _base_key: CK_OBJECT_HANDLE,
+        _template: *mut CK_ATTRIBUTE,
+        _count: CK_ULONG,
+        _key: *mut CK_OBJECT_HANDLE,
+    ) {
+        not_supported(session)
+    }
+
+    /// 5.20.1. The generator seeds itself from the system.
+    fn C_SeedRandom(handle: CK_SESSION_HANDLE, seed: *mut CK_BYTE, len: CK_ULONG) {
+        session(handle)?;
+        input::bytes(seed, len)?;
+        fail!(
+            CKR_RANDOM_SEED_NOT_SUPPORTED,
+            "the random number generator takes no seed"
+        )
+    }
+
+    /// 5.20.2.
+    fn C_GenerateRandom(handle: CK_SESSION_HANDLE, random: *mut CK_BYTE, len: CK_ULONG) {
+        let session = session(handle)?;
+        output::range(random, len)?;
+        let mut at = random;
+        session.random(len as usize, |piece| {
+            output::elements(piece, at);
+            at = at.wrapping_add(piece.len());
+        })
+    }
+}

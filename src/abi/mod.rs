@@ -1,0 +1,95 @@
+//! The C interface: every `C_*` of PKCS#11 2.40, 3.0 and 3.2, every pointer read or written.
+//!
+//! An entry decodes its arguments, calls one function of a session or of the module, and writes the
+//! answer. Nothing unwinds into C; an error is logged here and nowhere else.
+
+use crate::error::{Result, fail};
+use crate::module;
+use crate::session::Session;
+use crate::{error, log};
+use cryptoki_sys::*;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+pub mod crypto;
+pub mod general;
+mod initialize;
+mod input;
+pub mod keys;
+pub mod objects;
+mod output;
+mod parameter;
+pub mod sessions;
+pub mod tables;
+pub mod version3;
+
+/// Declares entries. The body is an expression of type `Result<()>` that may use the arguments as
+/// the standard lets it: that is the contract of every entry, stated once here.
+macro_rules! entries {
+    ($($(#[$doc:meta])* fn $name:ident($($argument:ident: $kind:ty),* $(,)?) $body:block)*) => {$(
+        $(#[$doc])*
+        ///
+        /// # Safety
+        /// The caller's pointers are null or good for what the standard makes of them (5.1.1).
+        #[unsafe(no_mangle)]
+        pub unsafe extern "C" fn $name($($argument: $kind),*) -> CK_RV {
+            $crate::abi::call(stringify!($name), || {
+                // SAFETY: the contract of this entry, passed on to the reader and writer of
+                // arguments (`input`, `output`), who check what can be checked.
+                #[allow(unused_unsafe)]
+                unsafe { $body }
+            })
+        }
+    )*};
+}
+pub(crate) use entries;
+
+/// Runs the body of an entry: no unwinding into C, one line in the log for a refusal.
+pub(crate) fn call(function: &'static str, body: impl FnOnce() -> Result<()>) -> CK_RV {
+    match catch_unwind(AssertUnwindSafe(body)) {
+        Ok(Ok(())) => {
+            if log::enabled(log::Level::Debug) {
+                log::write(log::Level::Debug, &format!("{function}: CKR_OK"));
+            }
+            CKR_OK
+        }
+        Ok(Err(refusal)) => {
+            log::refusal(function, &refusal);
+            refusal.rv()
+        }
+        Err(_) => {
+            let bug = error::Error::new(CKR_GENERAL_ERROR, "a bug in nodetoken; please report it");
+            log::refusal(function, &bug);
+            CKR_GENERAL_ERROR
+        }
+    }
+}
+
+/// The session behind a handle.
+fn session(handle: CK_SESSION_HANDLE) -> Result<Arc<Session>> {
+    module::current()?.session(handle)
+}
+
+/// What a function answers that exists and is not built yet; its session is checked all the same.
+fn not_supported(handle: CK_SESSION_HANDLE) -> Result<()> {
+    session(handle)?;
+    fail!(CKR_FUNCTION_NOT_SUPPORTED, "this function is not built yet")
+}
+
+/// Moves a value to where it stays for the life of the process.
+pub(crate) fn leak<T: Sync>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+/// Where a leaked value is, for [`leaked`].
+pub(crate) fn address<T: Sync>(value: &'static T) -> u64 {
+    std::ptr::from_ref(value).expose_provenance() as u64
+}
+
+/// The value that [`leak`] put at an address; zero is none.
+pub(crate) fn leaked<T: Sync>(address: u64) -> Option<&'static T> {
+    let pointer = std::ptr::with_exposed_provenance::<T>(address as usize);
+    // SAFETY: an address is zero or comes from `address`, whose value is never moved nor freed. The
+    // one caller keeps addresses of one type.
+    unsafe { pointer.as_ref() }
+}

@@ -1,0 +1,189 @@
+//! Reading the parameters of mechanisms: structures that point to more of the caller's memory.
+
+use super::input;
+use crate::error::{Error, Result, fail};
+use crate::mechanism::{self, Parameter, ParameterForm};
+use cryptoki_sys::*;
+
+/// Longest OAEP label and GCM nonce; longer ones serve nobody.
+const LONGEST_LABEL: CK_ULONG = 1 << 16;
+const LONGEST_NONCE: CK_ULONG = 256;
+
+fn invalid(reason: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+    Error::new(CKR_MECHANISM_PARAM_INVALID, reason)
+}
+
+/// A mechanism and its parameter, copied. `None` where the pointer is null, which from 3.0 on asks
+/// to end the operation (5.9.1 ff.).
+///
+/// # Safety
+/// Pointer, parameter and what it points to are readable.
+pub unsafe fn mechanism(
+    pointer: *const CK_MECHANISM,
+) -> Result<Option<(CK_MECHANISM_TYPE, Parameter)>> {
+    if pointer.is_null() {
+        return Ok(None);
+    }
+    // SAFETY: the caller's word.
+    let given = unsafe { input::structure(pointer) }?;
+    let Some(row) = mechanism::row(given.mechanism) else {
+        return fail!(
+            CKR_MECHANISM_INVALID,
+            "mechanism {:#x} is not known",
+            given.mechanism
+        );
+    };
+    let form = Given(given);
+    // SAFETY: the caller's word.
+    let parameter = unsafe { form.parameter(row.parameter) }?;
+    Ok(Some((given.mechanism, parameter)))
+}
+
+/// A mechanism where none is no choice.
+///
+/// # Safety
+/// As [`mechanism`].
+pub unsafe fn given_mechanism(
+    pointer: *const CK_MECHANISM,
+) -> Result<(CK_MECHANISM_TYPE, Parameter)> {
+    // SAFETY: the caller's word.
+    unsafe { mechanism(pointer) }?
+        .ok_or_else(|| Error::new(CKR_ARGUMENTS_BAD, "the mechanism is null"))
+}
+
+struct Given(CK_MECHANISM);
+
+impl Given {
+    fn is_absent(&self) -> bool {
+        self.0.pParameter.is_null() && self.0.ulParameterLen == 0
+    }
+
+    /// The parameter as the structure that it must be.
+    ///
+    /// # Safety
+    /// The parameter is readable.
+    unsafe fn read<T: Copy>(&self) -> Result<T> {
+        if self.0.ulParameterLen != size_of::<T>() as CK_ULONG {
+            return Err(invalid(format!(
+                "the parameter has {} bytes, not {}",
+                self.0.ulParameterLen,
+                size_of::<T>()
+            )));
+        }
+        let pointer = self.0.pParameter.cast::<T>();
+        // SAFETY: the caller's word; the length is that of the structure.
+        input::check_nested(pointer, 1)
+            .and_then(|_| unsafe { input::structure(pointer) })
+            .map_err(|error| error.with_rv(CKR_MECHANISM_PARAM_INVALID))
+    }
+
+    /// # Safety
+    /// The parameter and what it points to are readable.
+    unsafe fn parameter(&self, form: ParameterForm) -> Result<Parameter> {
+        // SAFETY: the caller's word, for each arm.
+        unsafe {
+            match form {
+                // A pointer with no length is what some clients leave there.
+                ParameterForm::None if self.0.ulParameterLen == 0 => Ok(Parameter::None),
+                ParameterForm::None => Err(invalid("this mechanism takes no parameter")),
+                ParameterForm::Iv => Ok(Parameter::Iv(self.read::<[u8; 16]>()?.to_vec())),
+                ParameterForm::Length => {
+                    let len: CK_MAC_GENERAL_PARAMS = self.read()?;
+                    Ok(Parameter::Length(len.try_into().unwrap_or(usize::MAX)))
+                }
+                ParameterForm::Ctr => {
+                    let ctr: CK_AES_CTR_PARAMS = self.read()?;
+                    // A counter narrower than the block wraps inside it; only 128 bits count as
+                    // SP 800-38A's whole block.
+                    if !(1..=128).contains(&ctr.ulCounterBits) {
+                        return Err(invalid("ulCounterBits is not between 1 and 128"));
+                    }
+                    Ok(Parameter::Iv(ctr.cb.to_vec()))
+                }
+                ParameterForm::Pss => pss(self.read()?),
+                ParameterForm::Oaep => oaep(self.read()?),
+                ParameterForm::Gcm => gcm(self.read()?),
+                ParameterForm::EdDsa if self.is_absent() => Ok(Parameter::None),
+                ParameterForm::EdDsa => eddsa(self.read()?),
+            }
+        }
+    }
+}
+
+/// Bytes that a parameter points to.
+///
+/// # Safety
+/// They are readable.
+unsafe fn nested(pointer: *const CK_BYTE, len: CK_ULONG, longest: CK_ULONG) -> Result<Vec<u8>> {
+    if len > longest {
+        return Err(invalid(format!(
+            "a part of the parameter has {len} bytes, more than {longest}"
+        )));
+    }
+    // SAFETY: the caller's word.
+    unsafe { input::nested(pointer, len) }
+        .map(<[u8]>::to_vec)
+        .map_err(|error| error.with_rv(CKR_MECHANISM_PARAM_INVALID))
+}
+
+fn pss(given: CK_RSA_PKCS_PSS_PARAMS) -> Result<Parameter> {
+    let hash = mechanism::hash_of(given.hashAlg).ok_or_else(|| invalid("hashAlg is not known"))?;
+    let mgf = mechanism::hash_of_mgf(given.mgf).ok_or_else(|| invalid("mgf is not known"))?;
+    let salt = given.sLen.try_into().unwrap_or(usize::MAX);
+    Ok(Parameter::Pss { hash, mgf, salt })
+}
+
+/// # Safety
+/// The label is readable.
+unsafe fn oaep(given: CK_RSA_PKCS_OAEP_PARAMS) -> Result<Parameter> {
+    let hash = mechanism::hash_of(given.hashAlg).ok_or_else(|| invalid("hashAlg is not known"))?;
+    let mgf = mechanism::hash_of_mgf(given.mgf).ok_or_else(|| invalid("mgf is not known"))?;
+    // Source 0 with no label is what clients send that know no label (RFC 8017 A.2.1's default).
+    let label = match given.source {
+        // SAFETY: the caller's word.
+        CKZ_DATA_SPECIFIED => unsafe {
+            nested(
+                given.pSourceData.cast(),
+                given.ulSourceDataLen,
+                LONGEST_LABEL,
+            )
+        }?,
+        0 if given.ulSourceDataLen == 0 => Vec::new(),
+        _ => return Err(invalid("source is not CKZ_DATA_SPECIFIED")),
+    };
+    Ok(Parameter::Oaep { hash, mgf, label })
+}
+
+/// # Safety
+/// Nonce and additional data are readable.
+unsafe fn gcm(given: CK_GCM_PARAMS) -> Result<Parameter> {
+    // SP 800-38D 5.2.1.2; the shorter tags are for callers who can bear forgeries.
+    if given.ulTagBits < 96 || given.ulTagBits > 128 || !given.ulTagBits.is_multiple_of(8) {
+        return Err(invalid(
+            "ulTagBits is not 96, 104, 112, 120 or 128 (SP 800-38D 5.2.1.2)",
+        ));
+    }
+    if given.ulIvLen == 0 {
+        return Err(invalid("the nonce is empty"));
+    }
+    // SAFETY: the caller's word.
+    let iv = unsafe { nested(given.pIv, given.ulIvLen, LONGEST_NONCE) }?;
+    // SAFETY: the caller's word.
+    let aad = unsafe { nested(given.pAAD, given.ulAADLen, CK_ULONG::MAX) }?;
+    Ok(Parameter::Gcm {
+        iv,
+        aad,
+        tag: given.ulTagBits as usize / 8,
+    })
+}
+
+/// # Safety
+/// The context is readable.
+unsafe fn eddsa(given: CK_EDDSA_PARAMS) -> Result<Parameter> {
+    // SAFETY: the caller's word.
+    let context = unsafe { nested(given.pContextData, given.ulContextDataLen, 255) }?;
+    Ok(Parameter::EdDsa {
+        prehash: given.phFlag == CK_TRUE,
+        context,
+    })
+}

@@ -1,0 +1,616 @@
+//! The rules of attributes: ONE table ([`RULES`]), and the verbs that obey it.
+//!
+//! A row says: this attribute, of this kind, belongs to these classes and this key type, under these
+//! footnotes of the standard (PKCS#11 3.2 section 4.1.1, "Common footnotes for object attribute
+//! tables"), with this default.
+
+use crate::error::{Error, Result, fail};
+use cryptoki_sys::*;
+
+mod values;
+
+pub use values::{Attributes, Template, ulong};
+
+/// What bytes a value must be (PKCS#11 4.1, "Data types").
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// CK_BBOOL, CK_TRUE or CK_FALSE.
+    Bool,
+    /// CK_ULONG and its synonyms.
+    Ulong,
+    /// Any bytes: byte array, big integer, RFC 2279 string, DER.
+    Bytes,
+    /// CK_DATE or empty.
+    Date,
+    /// Array of CK_MECHANISM_TYPE.
+    Mechanisms,
+}
+
+/// What an attribute is that a template leaves out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Otherwise {
+    /// The object does not have it, or it is computed.
+    Absent,
+    /// CK_FALSE.
+    False,
+    /// CK_TRUE.
+    True,
+    /// No bytes.
+    Empty,
+    /// A CK_ULONG.
+    Ulong(CK_ULONG),
+    /// CK_TRUE where the key type can be used so ([`can_be_used`]).
+    Usage,
+}
+
+/// How an object comes to be; the footnotes speak of these.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Birth {
+    /// C_CreateObject.
+    Create,
+    /// C_GenerateKey, C_GenerateKeyPair.
+    Generate,
+}
+
+/// One row of the table.
+#[derive(Debug)]
+pub struct Rule {
+    /// CKA_….
+    pub attribute: CK_ATTRIBUTE_TYPE,
+    /// Its name, for messages.
+    pub name: &'static str,
+    /// What bytes it takes.
+    pub kind: Kind,
+    /// The classes it belongs to, bits of [`class_bit`].
+    classes: u16,
+    /// The key types it belongs to; empty: every one.
+    key_types: &'static [CK_KEY_TYPE],
+    /// The standard's footnotes, as bits.
+    notes: u16,
+    /// What it is when a template leaves it out.
+    pub default: Otherwise,
+}
+
+const DATA: u16 = 1;
+const CERTIFICATE: u16 = 2;
+const PUBLIC: u16 = 4;
+const PRIVATE: u16 = 8;
+const SECRET: u16 = 16;
+const PROFILE: u16 = 32;
+const MECHANISM: u16 = 64;
+const KEY: u16 = PUBLIC | PRIVATE | SECRET;
+const STORAGE: u16 = DATA | CERTIFICATE | KEY;
+const ANY: u16 = STORAGE | PROFILE | MECHANISM;
+
+const fn class_bit(class: CK_OBJECT_CLASS) -> u16 {
+    match class {
+        CKO_DATA => DATA,
+        CKO_CERTIFICATE => CERTIFICATE,
+        CKO_PUBLIC_KEY => PUBLIC,
+        CKO_PRIVATE_KEY => PRIVATE,
+        CKO_SECRET_KEY => SECRET,
+        CKO_PROFILE => PROFILE,
+        CKO_MECHANISM => MECHANISM,
+        _ => 0,
+    }
+}
+
+/// Footnote N of section 4.1.1 as bit N.
+const fn note(number: u16) -> u16 {
+    1 << number
+}
+/// 1: must be given to C_CreateObject.
+const N1: u16 = note(1);
+/// 2: must not be given to C_CreateObject.
+const N2: u16 = note(2);
+/// 3: must be given when generated.
+const N3: u16 = note(3);
+/// 4: must not be given when generated.
+const N4: u16 = note(4);
+/// 7: not revealed when CKA_SENSITIVE is true or CKA_EXTRACTABLE is false.
+const N7: u16 = note(7);
+/// 8: may be changed after creation.
+const N8: u16 = note(8);
+/// 10: only the security officer can set it to CK_TRUE.
+const N10: u16 = note(10);
+/// 11: once CK_TRUE, for ever.
+const N11: u16 = note(11);
+/// 12: once CK_FALSE, for ever.
+const N12: u16 = note(12);
+/// 2, 4 and 6: computed by the token, never taken from a template.
+const COMPUTED: u16 = N2 | N4 | note(6);
+/// Not a footnote of the table but of the text (4.4): may be given to C_CopyObject only.
+const ON_COPY: u16 = note(14);
+
+const RSA: &[CK_KEY_TYPE] = &[CKK_RSA];
+const EC: &[CK_KEY_TYPE] = &[CKK_EC, CKK_EC_EDWARDS];
+const SYMMETRIC: &[CK_KEY_TYPE] = &[
+    CKK_AES,
+    CKK_GENERIC_SECRET,
+    CKK_SHA_1_HMAC,
+    CKK_SHA224_HMAC,
+    CKK_SHA256_HMAC,
+    CKK_SHA384_HMAC,
+    CKK_SHA512_HMAC,
+];
+
+macro_rules! rules {
+    ($($attribute:ident, $kind:ident, $classes:expr, $key_types:expr, $notes:expr, $default:expr;)*) => {
+        /// The table.
+        pub static RULES: &[Rule] = &[$(Rule {
+            attribute: $attribute,
+            name: stringify!($attribute),
+            kind: Kind::$kind,
+            classes: $classes,
+            key_types: $key_types,
+            notes: $notes,
+            default: $default,
+        }),*];
+    };
+}
+
+use Otherwise::{Absent, Empty, False, True, Ulong, Usage};
+
+rules! {
+    // Every object (4.2) and storage objects (4.4).
+    CKA_CLASS,             Ulong, ANY,     &[], N1, Absent;
+    CKA_UNIQUE_ID,         Bytes, ANY,     &[], COMPUTED, Absent;
+    CKA_TOKEN,             Bool,  ANY,     &[], ON_COPY, False;
+    CKA_PRIVATE,           Bool,  DATA | CERTIFICATE | PUBLIC | PROFILE | MECHANISM, &[], ON_COPY, False;
+    CKA_PRIVATE,           Bool,  PRIVATE | SECRET, &[], ON_COPY, True;
+    CKA_MODIFIABLE,        Bool,  ANY,     &[], ON_COPY, True;
+    CKA_COPYABLE,          Bool,  ANY,     &[], N8 | N12, True;
+    CKA_DESTROYABLE,       Bool,  ANY,     &[], N8, True;
+    CKA_LABEL,             Bytes, ANY,     &[], N8, Empty;
+    // Data (4.5).
+    CKA_APPLICATION,       Bytes, DATA,    &[], N8, Empty;
+    CKA_OBJECT_ID,         Bytes, DATA,    &[], N8, Empty;
+    CKA_VALUE,             Bytes, DATA,    &[], N8, Empty;
+    // X.509 certificates (4.6.3).
+    CKA_CERTIFICATE_TYPE,  Ulong, CERTIFICATE, &[], N1, Absent;
+    CKA_TRUSTED,           Bool,  CERTIFICATE | PUBLIC | SECRET, &[], N8 | N10, False;
+    CKA_CERTIFICATE_CATEGORY, Ulong, CERTIFICATE, &[], N8, Ulong(CK_CERTIFICATE_CATEGORY_UNSPECIFIED);
+    CKA_CHECK_VALUE,       Bytes, CERTIFICATE, &[], 0, Absent;
+    CKA_SUBJECT,           Bytes, CERTIFICATE, &[], N1, Absent;
+    CKA_ISSUER,            Bytes, CERTIFICATE, &[], N8, Empty;
+    CKA_SERIAL_NUMBER,     Bytes, CERTIFICATE, &[], N8, Empty;
+    CKA_VALUE,             Bytes, CERTIFICATE, &[], N1, Absent;
+    CKA_URL,               Bytes, CERTIFICATE, &[], 0, Empty;
+    CKA_HASH_OF_SUBJECT_PUBLIC_KEY, Bytes, CERTIFICATE, &[], 0, Empty;
+    CKA_HASH_OF_ISSUER_PUBLIC_KEY,  Bytes, CERTIFICATE, &[], 0, Empty;
+    CKA_JAVA_MIDP_SECURITY_DOMAIN, Ulong, CERTIFICATE, &[], 0, Ulong(CK_SECURITY_DOMAIN_UNSPECIFIED);
+    CKA_NAME_HASH_ALGORITHM, Ulong, CERTIFICATE, &[], 0, Ulong(CKM_SHA_1);
+    // Keys (4.7).
+    CKA_KEY_TYPE,          Ulong, KEY,     &[], N1, Absent;
+    CKA_ID,                Bytes, KEY | CERTIFICATE, &[], N8, Empty;
+    CKA_START_DATE,        Date,  KEY | CERTIFICATE, &[], N8, Empty;
+    CKA_END_DATE,          Date,  KEY | CERTIFICATE, &[], N8, Empty;
+    CKA_DERIVE,            Bool,  PRIVATE | SECRET, &[], N8, Usage;
+    CKA_DERIVE,            Bool,  PUBLIC,  &[], N8, False;
+    CKA_LOCAL,             Bool,  KEY,     &[], COMPUTED, Absent;
+    CKA_KEY_GEN_MECHANISM, Ulong, KEY,     &[], COMPUTED, Absent;
+    CKA_ALLOWED_MECHANISMS, Mechanisms, KEY, &[], 0, Absent;
+    CKA_SUBJECT,           Bytes, PUBLIC | PRIVATE, &[], N8, Empty;
+    CKA_PUBLIC_KEY_INFO,   Bytes, PUBLIC | PRIVATE | CERTIFICATE, &[], N4, Absent;
+    // Usage (4.8, 4.9, 4.10).
+    CKA_ENCRYPT,           Bool,  PUBLIC | SECRET,  &[], N8, Usage;
+    CKA_DECRYPT,           Bool,  PRIVATE | SECRET, &[], N8, Usage;
+    CKA_SIGN,              Bool,  PRIVATE | SECRET, &[], N8, Usage;
+    CKA_VERIFY,            Bool,  PUBLIC | SECRET,  &[], N8, Usage;
+    CKA_SIGN_RECOVER,      Bool,  PRIVATE, &[], N8, Usage;
+    CKA_VERIFY_RECOVER,    Bool,  PUBLIC,  &[], N8, Usage;
+    CKA_WRAP,              Bool,  PUBLIC | SECRET,  &[], N8, Usage;
+    CKA_UNWRAP,            Bool,  PRIVATE | SECRET, &[], N8, Usage;
+    // Secrecy (4.9, 4.10).
+    CKA_SENSITIVE,         Bool,  PRIVATE | SECRET, &[], N8 | N11, True;
+    CKA_EXTRACTABLE,       Bool,  PRIVATE | SECRET, &[], N8 | N12, False;
+    CKA_ALWAYS_SENSITIVE,  Bool,  PRIVATE | SECRET, &[], COMPUTED, Absent;
+    CKA_NEVER_EXTRACTABLE, Bool,  PRIVATE | SECRET, &[], COMPUTED, Absent;
+    CKA_WRAP_WITH_TRUSTED, Bool,  PRIVATE | SECRET, &[], N8 | N11, False;
+    CKA_ALWAYS_AUTHENTICATE, Bool, PRIVATE, &[], ON_COPY, False;
+    CKA_CHECK_VALUE,       Bytes, SECRET,  &[], 0, Absent;
+    // RSA keys (6.1.2, 6.1.3).
+    CKA_MODULUS,           Bytes, PUBLIC | PRIVATE, RSA, N1 | N4, Absent;
+    CKA_MODULUS_BITS,      Ulong, PUBLIC,  RSA, N2 | N3, Absent;
+    CKA_PUBLIC_EXPONENT,   Bytes, PUBLIC,  RSA, N1, Absent;
+    CKA_PUBLIC_EXPONENT,   Bytes, PRIVATE, RSA, N1 | N4, Absent;
+    CKA_PRIVATE_EXPONENT,  Bytes, PRIVATE, RSA, N1 | N4 | N7, Absent;
+    CKA_PRIME_1,           Bytes, PRIVATE, RSA, N4 | N7, Absent;
+    CKA_PRIME_2,           Bytes, PRIVATE, RSA, N4 | N7, Absent;
+    CKA_EXPONENT_1,        Bytes, PRIVATE, RSA, N4 | N7, Absent;
+    CKA_EXPONENT_2,        Bytes, PRIVATE, RSA, N4 | N7, Absent;
+    CKA_COEFFICIENT,       Bytes, PRIVATE, RSA, N4 | N7, Absent;
+    // EC and Edwards keys (6.3.3, 6.3.4). The point of a private key: footnote of 3.2, and what
+    // clients look for there.
+    CKA_EC_PARAMS,         Bytes, PUBLIC,  EC, N1 | N3, Absent;
+    CKA_EC_PARAMS,         Bytes, PRIVATE, EC, N1 | N4, Absent;
+    CKA_EC_POINT,          Bytes, PUBLIC,  EC, N1 | N4, Absent;
+    CKA_EC_POINT,          Bytes, PRIVATE, EC, N4, Absent;
+    CKA_VALUE,             Bytes, PRIVATE, EC, N1 | N4 | N7, Absent;
+    // Secret keys (6.8, 6.13).
+    CKA_VALUE,             Bytes, SECRET,  SYMMETRIC, N1 | N4 | N7, Absent;
+    CKA_VALUE_LEN,         Ulong, SECRET,  SYMMETRIC, N2 | N3, Absent;
+    // Profiles (4.13) and mechanisms (4.12).
+    CKA_PROFILE_ID,        Ulong, PROFILE, &[], COMPUTED, Absent;
+    CKA_MECHANISM_TYPE,    Ulong, MECHANISM, &[], COMPUTED, Absent;
+}
+
+/// Usage attributes that are CK_TRUE where a template leaves them out. Clients count on sign,
+/// verify, encrypt, decrypt and derive as the type allows; wrap and unwrap must be asked for, so
+/// that no key gets both roles of a wrap-then-decrypt unasked.
+fn can_be_used(key_type: CK_KEY_TYPE, attribute: CK_ATTRIBUTE_TYPE) -> bool {
+    match key_type {
+        CKK_RSA => matches!(
+            attribute,
+            CKA_SIGN
+                | CKA_VERIFY
+                | CKA_ENCRYPT
+                | CKA_DECRYPT
+                | CKA_SIGN_RECOVER
+                | CKA_VERIFY_RECOVER
+        ),
+        CKK_EC => matches!(attribute, CKA_SIGN | CKA_VERIFY | CKA_DERIVE),
+        CKK_EC_EDWARDS => matches!(attribute, CKA_SIGN | CKA_VERIFY),
+        CKK_AES => matches!(attribute, CKA_ENCRYPT | CKA_DECRYPT | CKA_SIGN | CKA_VERIFY),
+        CKK_GENERIC_SECRET => matches!(attribute, CKA_SIGN | CKA_VERIFY | CKA_DERIVE),
+        _ => matches!(attribute, CKA_SIGN | CKA_VERIFY),
+    }
+}
+
+/// The name of an attribute, for messages.
+pub fn name(attribute: CK_ATTRIBUTE_TYPE) -> String {
+    RULES
+        .iter()
+        .find(|rule| rule.attribute == attribute)
+        .map_or_else(
+            || format!("attribute {attribute:#x}"),
+            |rule| rule.name.into(),
+        )
+}
+
+/// The row for an attribute of an object of this class and key type.
+fn rule_of(
+    attribute: CK_ATTRIBUTE_TYPE,
+    class: CK_OBJECT_CLASS,
+    key_type: Option<CK_KEY_TYPE>,
+) -> Option<&'static Rule> {
+    rules_of(class, key_type).find(|rule| rule.attribute == attribute)
+}
+
+/// The rows for objects of this class and key type.
+fn rules_of(
+    class: CK_OBJECT_CLASS,
+    key_type: Option<CK_KEY_TYPE>,
+) -> impl Iterator<Item = &'static Rule> {
+    RULES.iter().filter(move |rule| {
+        rule.classes & class_bit(class) != 0
+            && (rule.key_types.is_empty()
+                || key_type.is_some_and(|key_type| rule.key_types.contains(&key_type)))
+    })
+}
+
+impl Rule {
+    fn has(&self, notes: u16) -> bool {
+        self.notes & notes != 0
+    }
+
+    /// Refuses bytes that are no value of this kind.
+    fn check_value(&self, value: &[u8]) -> Result<()> {
+        let good = match self.kind {
+            Kind::Bool => matches!(value, [CK_TRUE] | [CK_FALSE]),
+            Kind::Ulong => value.len() == size_of::<CK_ULONG>(),
+            Kind::Bytes => true,
+            Kind::Date => value.is_empty() || is_date(value),
+            Kind::Mechanisms => value.len().is_multiple_of(size_of::<CK_MECHANISM_TYPE>()),
+        };
+        if good {
+            Ok(())
+        } else {
+            fail!(
+                CKR_ATTRIBUTE_VALUE_INVALID,
+                "{} cannot have this value of {} bytes",
+                self.name,
+                value.len()
+            )
+        }
+    }
+
+    /// The default as bytes, `None` where the object does not get the attribute.
+    fn default_value(&self, key_type: Option<CK_KEY_TYPE>) -> Option<Box<[u8]>> {
+        match self.default {
+            Absent => None,
+            False => Some(Box::new([CK_FALSE])),
+            True => Some(Box::new([CK_TRUE])),
+            Empty => Some(Box::default()),
+            Ulong(value) => Some(Box::new(value.to_ne_bytes())),
+            Usage => {
+                let usable = key_type.is_some_and(|t| can_be_used(t, self.attribute));
+                Some(Box::new([CK_BBOOL::from(usable)]))
+            }
+        }
+    }
+}
+
+/// CK_DATE: eight digits, a month and a day that exist (4.1).
+fn is_date(value: &[u8]) -> bool {
+    let number = |range: std::ops::Range<usize>| {
+        value
+            .get(range)
+            .filter(|digits| digits.iter().all(u8::is_ascii_digit))
+            .and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u32>().ok())
+    };
+    value.len() == 8
+        && number(0..4).is_some()
+        && number(4..6).is_some_and(|month| (1..=12).contains(&month))
+        && number(6..8).is_some_and(|day| (1..=31).contains(&day))
+}
+
+/// Whether today (UTC) is within CKA_START_DATE and CKA_END_DATE of a key, both included; an empty
+/// date is no limit (4.7.2).
+pub fn is_valid_today(attributes: &Attributes) -> bool {
+    let limit = |attribute| attributes.get(attribute).filter(|date| date.len() == 8);
+    let (start, end) = (limit(CKA_START_DATE), limit(CKA_END_DATE));
+    if start.is_none() && end.is_none() {
+        return true;
+    }
+    let now = std::time::SystemTime::now();
+    let Ok(today) = der::DateTime::from_system_time(now) else {
+        return false;
+    };
+    let today = format!("{:04}{:02}{:02}", today.year(), today.month(), today.day());
+    // Eight digits each: their order is that of the days.
+    start.is_none_or(|start| start <= today.as_bytes())
+        && end.is_none_or(|end| today.as_bytes() <= end)
+}
+
+/// Whether the attribute is one whose value must stay inside (footnote 7) for such an object.
+pub fn is_secret(attribute: CK_ATTRIBUTE_TYPE, attributes: &Attributes) -> bool {
+    attributes
+        .class()
+        .and_then(|class| rule_of(attribute, class, attributes.key_type()))
+        .is_some_and(|rule| rule.has(N7))
+}
+
+/// The attributes of such an object that hold secret values (footnote 7).
+pub fn secrets_of(attributes: &Attributes) -> impl Iterator<Item = CK_ATTRIBUTE_TYPE> {
+    let class = attributes.class().unwrap_or(CK_UNAVAILABLE_INFORMATION);
+    rules_of(class, attributes.key_type())
+        .filter(|rule| rule.has(N7))
+        .map(|rule| rule.attribute)
+}
+
+/// Whether the secret values of such an object may be read (footnote 7).
+pub fn is_readable(attributes: &Attributes) -> bool {
+    !attributes.is(CKA_SENSITIVE) && attributes.is(CKA_EXTRACTABLE)
+}
+
+/// What a template makes: the attributes that may be read, and the secret values, still borrowed.
+#[derive(Debug)]
+pub struct Built<'a> {
+    /// Everything but footnote 7, defaults included.
+    pub attributes: Attributes,
+    /// Footnote 7.
+    pub secrets: Vec<(CK_ATTRIBUTE_TYPE, &'a [u8])>,
+}
+
+/// Makes the attributes of a new object from a template (4.1.1 to 4.1.3), of the class and key type
+/// that the mechanism implies where it implies one.
+///
+/// Errors: `CKR_TEMPLATE_INCOMPLETE` for a missing attribute, `CKR_ATTRIBUTE_READ_ONLY` for one that
+/// only the token sets, `CKR_ATTRIBUTE_TYPE_INVALID` for one that the class does not have,
+/// `CKR_ATTRIBUTE_VALUE_INVALID`, `CKR_TEMPLATE_INCONSISTENT` for a class or type other than implied.
+pub fn build<'a>(
+    birth: Birth,
+    template: &Template<'a>,
+    implied_class: Option<CK_OBJECT_CLASS>,
+    implied_type: Option<CK_KEY_TYPE>,
+    by_so: bool,
+) -> Result<Built<'a>> {
+    let class = settle(template, CKA_CLASS, implied_class)?.ok_or_else(|| missing("CKA_CLASS"))?;
+    if class_bit(class) & STORAGE == 0 {
+        return fail!(
+            CKR_ATTRIBUTE_VALUE_INVALID,
+            "objects of class {class:#x} cannot be made here"
+        );
+    }
+    let key_type = if class_bit(class) & KEY == 0 {
+        None
+    } else {
+        let key_type = settle(template, CKA_KEY_TYPE, implied_type)?;
+        Some(key_type.ok_or_else(|| missing("CKA_KEY_TYPE"))?)
+    };
+    if let Some(key_type) = key_type {
+        check_key_type(class, key_type)?;
+    }
+
+    let (must, must_not) = match birth {
+        Birth::Create => (N1, N2),
+        Birth::Generate => (N3, N4),
+    };
+    let mut built = Built {
+        attributes: Attributes::new(),
+        secrets: Vec::new(),
+    };
+    for (attribute, value) in template.iter() {
+        let rule = rule_of(attribute, class, key_type).ok_or_else(|| foreign(attribute))?;
+        if rule.has(must_not) {
+            return fail!(
+                CKR_ATTRIBUTE_READ_ONLY,
+                "{} is set by the token, not by a template",
+                rule.name
+            );
+        }
+        rule.check_value(value)?;
+        if rule.has(N10) && value == [CK_TRUE] && !by_so {
+            return so_only(rule);
+        }
+        if rule.has(N7) {
+            built.secrets.push((attribute, value));
+        } else {
+            built.attributes.set(attribute, value);
+        }
+    }
+    built.attributes.set_ulong(CKA_CLASS, class);
+    if let Some(key_type) = key_type {
+        built.attributes.set_ulong(CKA_KEY_TYPE, key_type);
+    }
+    for rule in rules_of(class, key_type) {
+        if built.attributes.get(rule.attribute).is_some()
+            || built.secrets.iter().any(|s| s.0 == rule.attribute)
+        {
+            continue;
+        }
+        if rule.has(must) {
+            return Err(missing(rule.name));
+        }
+        if let Some(value) = rule.default_value(key_type) {
+            built.attributes.set(rule.attribute, value);
+        }
+    }
+    check_whole(&built.attributes)?;
+    Ok(built)
+}
+
+/// What must hold between the attributes of one object.
+fn check_whole(attributes: &Attributes) -> Result<()> {
+    if attributes.is(CKA_ALWAYS_AUTHENTICATE) && !attributes.is(CKA_PRIVATE) {
+        return fail!(
+            CKR_TEMPLATE_INCONSISTENT,
+            "CKA_ALWAYS_AUTHENTICATE needs CKA_PRIVATE (4.9)"
+        );
+    }
+    Ok(())
+}
+
+/// The template's value of an attribute that the mechanism may imply; both must agree.
+fn settle(
+    template: &Template<'_>,
+    attribute: CK_ATTRIBUTE_TYPE,
+    implied: Option<CK_ULONG>,
+) -> Result<Option<CK_ULONG>> {
+    let Some(value) = template.get(attribute) else {
+        return Ok(implied);
+    };
+    let Some(given) = ulong(value) else {
+        return fail!(
+            CKR_ATTRIBUTE_VALUE_INVALID,
+            "{} must be a CK_ULONG",
+            name(attribute)
+        );
+    };
+    match implied {
+        Some(implied) if implied != given => fail!(
+            CKR_TEMPLATE_INCONSISTENT,
+            "{} is {given:#x} in the template, the mechanism makes {implied:#x}",
+            name(attribute)
+        ),
+        _ => Ok(Some(given)),
+    }
+}
+
+/// Key types that exist here, by class.
+fn check_key_type(class: CK_OBJECT_CLASS, key_type: CK_KEY_TYPE) -> Result<()> {
+    let known = match class {
+        CKO_SECRET_KEY => SYMMETRIC.contains(&key_type),
+        _ => RSA.contains(&key_type) || EC.contains(&key_type),
+    };
+    if known {
+        Ok(())
+    } else {
+        fail!(
+            CKR_ATTRIBUTE_VALUE_INVALID,
+            "key type {key_type:#x} is not known for class {class:#x}"
+        )
+    }
+}
+
+/// Changes an object's attributes as C_SetAttributeValue asks (4.1.2). Nothing is changed unless
+/// everything may be.
+///
+/// Errors: `CKR_ACTION_PROHIBITED` where CKA_MODIFIABLE is false, `CKR_ATTRIBUTE_READ_ONLY`,
+/// `CKR_ATTRIBUTE_TYPE_INVALID`, `CKR_ATTRIBUTE_VALUE_INVALID`.
+pub fn change(object: &Attributes, template: &Template<'_>, by_so: bool) -> Result<Attributes> {
+    if !object.is(CKA_MODIFIABLE) {
+        return fail!(CKR_ACTION_PROHIBITED, "the object is not modifiable");
+    }
+    apply(object, template, N8, by_so)
+}
+
+/// The attributes of a copy as C_CopyObject asks (4.1.3, 5.7.2): what may be changed on an object,
+/// and CKA_TOKEN, CKA_PRIVATE, CKA_MODIFIABLE besides.
+pub fn copy(object: &Attributes, template: &Template<'_>, by_so: bool) -> Result<Attributes> {
+    if !object.is(CKA_COPYABLE) {
+        return fail!(CKR_ACTION_PROHIBITED, "the object is not copyable");
+    }
+    let copied = apply(object, template, N8 | ON_COPY, by_so)?;
+    // A copy is no way to make a private object public (5.7.2, "weaker attributes").
+    if object.is(CKA_PRIVATE) && !copied.is(CKA_PRIVATE) {
+        return fail!(
+            CKR_TEMPLATE_INCONSISTENT,
+            "a copy of a private object stays private"
+        );
+    }
+    if object.is(CKA_ALWAYS_AUTHENTICATE) && !copied.is(CKA_ALWAYS_AUTHENTICATE) {
+        return fail!(
+            CKR_TEMPLATE_INCONSISTENT,
+            "a copy of a key that asks for the PIN each time asks for it too"
+        );
+    }
+    check_whole(&copied)?;
+    Ok(copied)
+}
+
+fn apply(
+    object: &Attributes,
+    template: &Template<'_>,
+    changeable: u16,
+    by_so: bool,
+) -> Result<Attributes> {
+    let class = object.class().unwrap_or(CK_UNAVAILABLE_INFORMATION);
+    let mut changed = object.clone();
+    for (attribute, value) in template.iter() {
+        let rule =
+            rule_of(attribute, class, object.key_type()).ok_or_else(|| foreign(attribute))?;
+        rule.check_value(value)?;
+        let now = object.get(attribute);
+        if now == Some(value) {
+            continue;
+        }
+        let frozen = (rule.has(N11) && now == Some(&[CK_TRUE]))
+            || (rule.has(N12) && now == Some(&[CK_FALSE]));
+        if !rule.has(changeable) || frozen {
+            return fail!(
+                CKR_ATTRIBUTE_READ_ONLY,
+                "{} of this object cannot be changed any more",
+                rule.name
+            );
+        }
+        if rule.has(N10) && value == [CK_TRUE] && !by_so {
+            return so_only(rule);
+        }
+        changed.set(attribute, value);
+    }
+    Ok(changed)
+}
+
+fn missing(name: &str) -> Error {
+    Error::new(
+        CKR_TEMPLATE_INCOMPLETE,
+        format!("{name} is missing from the template"),
+    )
+}
+
+fn foreign(attribute: CK_ATTRIBUTE_TYPE) -> Error {
+    Error::new(
+        CKR_ATTRIBUTE_TYPE_INVALID,
+        format!("an object of this class has no {}", name(attribute)),
+    )
+}
+
+fn so_only<T>(rule: &Rule) -> Result<T> {
+    fail!(
+        CKR_ATTRIBUTE_READ_ONLY,
+        "{} can be set to true by the security officer only",
+        rule.name
+    )
+}

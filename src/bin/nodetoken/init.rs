@@ -1,0 +1,101 @@
+//! `nodetoken init`: makes a token.
+
+use crate::failure::{Result, fail};
+use crate::pin_source::{PinOptions, SoPin, UserPin};
+use crate::report::Report;
+use crate::token::{Provider, Slot, User};
+use clap::Args;
+use serde_json::json;
+
+/// Make a token: its label, the security officer's PIN and the user PIN.
+///
+/// The first slot with an uninitialized token is taken.
+#[derive(Debug, Args)]
+pub struct Init {
+    /// Label of the token, at most 32 bytes of UTF-8
+    #[arg(long, value_name = "LABEL")]
+    label: String,
+    /// Make one more token in a store that has tokens
+    #[arg(long)]
+    new: bool,
+    /// Make the token named by --token anew: everything in it is destroyed. Needs its SO PIN
+    #[arg(long, conflicts_with = "new")]
+    erase: bool,
+    #[command(flatten)]
+    so_pin: SoPin,
+    #[command(flatten)]
+    pin: UserPin,
+}
+
+impl Init {
+    /// Makes the token and reports its slot and serial number.
+    pub fn run(&self, token: Option<&str>) -> Result<Report> {
+        if self.label.trim().is_empty() || self.label.len() > 32 {
+            return fail!(
+                Usage,
+                "label \"{}\" is {} bytes long; a token's label has 1 to 32 bytes (PKCS#11 C_InitToken)",
+                self.label,
+                self.label.len()
+            );
+        }
+        let provider = match self.new {
+            true => Provider::start_with_spare_slot()?,
+            false => Provider::start()?,
+        };
+        let slots = provider.slots()?;
+        let slot = self.place(&provider, &slots, token)?;
+
+        let so_pin = match slot.is_initialized() {
+            true => self.so_pin.read(&slot.label)?,
+            false => self.so_pin.choose(&self.label)?,
+        };
+        let pin = self.pin.choose(&self.label)?;
+        slot.check_length(User::SecurityOfficer, &so_pin)?;
+        slot.check_length(User::User, &pin)?;
+        provider.init_token(&slot, &so_pin, &self.label)?;
+        let mut session = provider.open(&provider.slot(slot.id)?)?;
+        session.login(User::SecurityOfficer, &so_pin)?;
+        session
+            .init_pin(&pin)
+            .map_err(|failure| failure.during("the token is made, but its user PIN is not set"))?;
+
+        let slot = session.slot();
+        Ok(Report::new(
+            format!(
+                "made token \"{}\": serial {}, slot {}\n",
+                slot.label, slot.serial, slot.id
+            ),
+            json!({ "label": slot.label, "serial": slot.serial, "slot": slot.id }),
+        ))
+    }
+
+    /// The slot to make the token in.
+    fn place(&self, provider: &Provider, slots: &[Slot], token: Option<&str>) -> Result<Slot> {
+        if let Some(wanted) = token {
+            let slot = provider.choose_any(Some(wanted))?;
+            return match slot.is_initialized() && !self.erase {
+                true => fail!(
+                    Refused,
+                    "{} holds a token; --erase destroys it and everything in it",
+                    slot.name()
+                ),
+                false => Ok(slot),
+            };
+        }
+        if self.erase {
+            return fail!(Usage, "name the token to be erased with --token");
+        }
+        let mut initialized = slots.iter().filter(|slot| slot.is_initialized());
+        if let (Some(there), false) = (initialized.next(), self.new) {
+            return fail!(
+                Refused,
+                "the store has {} already; --new makes one more beside it",
+                there.name()
+            );
+        }
+        match slots.iter().find(|slot| !slot.is_initialized()) {
+            Some(slot) => Ok(slot.clone()),
+            None => fail!(NotFound, "there is no slot with an uninitialized token"),
+        }
+    }
+}

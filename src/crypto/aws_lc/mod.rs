@@ -1,0 +1,171 @@
+//! The default engine: AWS-LC through `aws-lc-sys`.
+//!
+//! Its symbols are prefixed, so they cannot clash with an OpenSSL of the process that loads us. It
+//! blinds RSA, checks every RSA result against the public exponent before it releases it, and keeps
+//! its random generator a thread and a fork apart.
+
+mod ec;
+mod ed25519;
+mod ffi;
+mod hash;
+mod rsa;
+mod symmetric;
+
+pub use ec::public_point;
+pub use ed25519::public as ed25519_public;
+pub use hash::{Digest, Hmac, digest};
+pub use symmetric::{Cipher, gcm_open, gcm_seal};
+
+use super::{CryptScheme, KeySpec, PrivateParts, PublicParts, SecretParts, SignScheme};
+use crate::error::{Error, Result, fail};
+use crate::memory::Secret;
+use cryptoki_sys::{
+    CKR_ATTRIBUTE_VALUE_INVALID, CKR_GENERAL_ERROR, CKR_KEY_TYPE_INCONSISTENT, CKR_RANDOM_NO_RNG,
+};
+
+/// Fills `out` with random bytes.
+pub fn random(out: &mut [u8]) -> Result<()> {
+    ffi::begin();
+    // SAFETY: `out` is writable for its length.
+    let done = unsafe { aws_lc_sys::RAND_bytes(out.as_mut_ptr(), out.len()) };
+    ffi::check(done, CKR_RANDOM_NO_RNG, "the random generator gave nothing")
+}
+
+/// Makes a key pair.
+///
+/// RSA: 2048 to 4096 bits in steps of 128, as AWS-LC makes no others, and an odd public exponent
+/// from 3 to 32 bits; `CKR_ATTRIBUTE_VALUE_INVALID` for anything else.
+pub fn generate(spec: &KeySpec) -> Result<PrivateParts> {
+    ffi::begin();
+    match spec {
+        KeySpec::Rsa { bits, exponent } => rsa::generate(*bits, exponent),
+        KeySpec::Ec(curve) => ec::generate(*curve),
+        KeySpec::Ed25519 => ed25519::generate(),
+    }
+}
+
+/// A private key, ready to sign or decrypt on many threads at once.
+pub struct PrivateKey(Private);
+
+enum Private {
+    Rsa(rsa::PrivateKey),
+    Ec(ec::Key),
+    Ed25519(ed25519::PrivateKey),
+}
+
+impl PrivateKey {
+    /// Takes the parts of a key and checks that they belong together;
+    /// `CKR_ATTRIBUTE_VALUE_INVALID` when they do not.
+    pub fn from_parts(parts: &PrivateParts) -> Result<Self> {
+        ffi::begin();
+        Ok(Self(match (&parts.public, &parts.secret) {
+            (PublicParts::Rsa { n, e }, SecretParts::Rsa { d, crt }) => {
+                Private::Rsa(rsa::PrivateKey::new(n, e, d, crt.as_ref())?)
+            }
+            (PublicParts::Ec { curve, point }, SecretParts::Ec { d }) => {
+                Private::Ec(ec::Key::private(*curve, point, d)?)
+            }
+            (PublicParts::Ed25519(public), SecretParts::Ed25519 { seed }) => {
+                Private::Ed25519(ed25519::PrivateKey::new(public, seed)?)
+            }
+            _ => {
+                return fail!(
+                    CKR_ATTRIBUTE_VALUE_INVALID,
+                    "the public and the secret half are of different key types"
+                );
+            }
+        }))
+    }
+
+    /// Signs `input`.
+    ///
+    /// `CKR_KEY_TYPE_INCONSISTENT` when the scheme is not the key's, `CKR_DATA_LEN_RANGE` for a
+    /// wrong length of `input`, `CKR_DATA_INVALID` for a raw RSA integer out of range,
+    /// `CKR_MECHANISM_PARAM_INVALID` for a salt or context that does not fit.
+    pub fn sign(&self, scheme: &SignScheme, input: &[u8]) -> Result<Vec<u8>> {
+        match (&self.0, scheme) {
+            (Private::Rsa(key), SignScheme::RsaPkcs1) => key.sign_pkcs1(input),
+            (Private::Rsa(key), SignScheme::RsaPss { hash, mgf, salt }) => {
+                key.sign_pss(*hash, *mgf, *salt, input)
+            }
+            (Private::Rsa(key), SignScheme::RsaRaw) => key.sign_raw(input),
+            (Private::Ec(key), SignScheme::Ecdsa) => key.sign(input),
+            (Private::Ed25519(key), SignScheme::EdDsa { prehash, context }) => {
+                key.sign(*prehash, context.as_deref(), input)
+            }
+            _ => Err(wrong_type()),
+        }
+    }
+
+    /// Decrypts `ciphertext`.
+    ///
+    /// `CKR_KEY_TYPE_INCONSISTENT` when the key is not RSA, `CKR_ENCRYPTED_DATA_LEN_RANGE` for a
+    /// wrong length, `CKR_ENCRYPTED_DATA_INVALID` for any other fault, the same for all.
+    pub fn decrypt(&self, scheme: &CryptScheme, ciphertext: &[u8]) -> Result<Secret> {
+        match &self.0 {
+            Private::Rsa(key) => key.decrypt(scheme, ciphertext),
+            _ => Err(wrong_type()),
+        }
+    }
+}
+
+/// A public key, ready to verify or encrypt on many threads at once.
+pub struct PublicKey(Public);
+
+enum Public {
+    Rsa(rsa::PublicKey),
+    Ec(ec::Key),
+    Ed25519(ed25519::PublicKey),
+}
+
+impl PublicKey {
+    /// Takes the parts of a key and checks them; `CKR_ATTRIBUTE_VALUE_INVALID` when the point is
+    /// not on the curve, or the modulus or the exponent cannot be one.
+    pub fn from_parts(parts: &PublicParts) -> Result<Self> {
+        ffi::begin();
+        Ok(Self(match parts {
+            PublicParts::Rsa { n, e } => Public::Rsa(rsa::PublicKey::new(n, e)?),
+            PublicParts::Ec { curve, point } => Public::Ec(ec::Key::public(*curve, point)?),
+            PublicParts::Ed25519(public) => Public::Ed25519(ed25519::PublicKey::new(public)?),
+        }))
+    }
+
+    /// Checks `signature` over `input`.
+    ///
+    /// `CKR_SIGNATURE_LEN_RANGE` for a signature of the wrong length, `CKR_SIGNATURE_INVALID` for
+    /// any other; for the rest as [`PrivateKey::sign`].
+    pub fn verify(&self, scheme: &SignScheme, input: &[u8], signature: &[u8]) -> Result<()> {
+        match (&self.0, scheme) {
+            (Public::Rsa(key), SignScheme::RsaPkcs1) => key.verify_pkcs1(input, signature),
+            (Public::Rsa(key), SignScheme::RsaPss { hash, mgf, salt }) => {
+                key.verify_pss(*hash, *mgf, *salt, input, signature)
+            }
+            (Public::Rsa(key), SignScheme::RsaRaw) => key.verify_raw(input, signature),
+            (Public::Ec(key), SignScheme::Ecdsa) => key.verify(input, signature),
+            (Public::Ed25519(key), SignScheme::EdDsa { prehash, context }) => {
+                key.verify(*prehash, context.as_deref(), input, signature)
+            }
+            _ => Err(wrong_type()),
+        }
+    }
+
+    /// Encrypts `plaintext`; `CKR_DATA_LEN_RANGE` when its length does not fit the key,
+    /// `CKR_DATA_INVALID` for a raw integer out of range.
+    pub fn encrypt(&self, scheme: &CryptScheme, plaintext: &[u8]) -> Result<Vec<u8>> {
+        match &self.0 {
+            Public::Rsa(key) => key.encrypt(scheme, plaintext),
+            _ => Err(wrong_type()),
+        }
+    }
+}
+
+fn wrong_type() -> Error {
+    Error::new(
+        CKR_KEY_TYPE_INCONSISTENT,
+        "the mechanism is not one of this key's type",
+    )
+}
+
+fn internal(what: &'static str) -> Error {
+    ffi::refused(CKR_GENERAL_ERROR, what)
+}

@@ -1,0 +1,210 @@
+//! AES: the plain modes in place, and GCM in one call.
+
+use super::super::{CipherMode, Direction};
+use super::ffi::{self, AeadState, CipherState, check, refused};
+use super::internal;
+use crate::error::{Error, Result, fail};
+use crate::memory::Secret;
+use aws_lc_sys as c;
+use cryptoki_sys::{
+    CKR_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE,
+    CKR_GENERAL_ERROR, CKR_HOST_MEMORY, CKR_KEY_SIZE_RANGE, CKR_MECHANISM_PARAM_INVALID,
+};
+use std::ffi::c_int;
+use std::ptr;
+
+const BLOCK: usize = 16;
+
+/// A running AES cipher without padding.
+pub struct Cipher {
+    state: CipherState,
+    whole_blocks: bool,
+}
+
+// SAFETY: the state is plain memory that no thread but the owner of `Cipher` reaches.
+unsafe impl Send for Cipher {}
+
+impl Cipher {
+    /// Starts a cipher.
+    ///
+    /// `CKR_KEY_SIZE_RANGE` unless the key has 16, 24 or 32 bytes; `CKR_MECHANISM_PARAM_INVALID`
+    /// unless the IV is empty for ECB and 16 bytes for the others.
+    pub fn new(mode: CipherMode, direction: Direction, key: &[u8], iv: &[u8]) -> Result<Self> {
+        ffi::begin();
+        // SAFETY: the calls have no preconditions and return static tables.
+        let cipher = unsafe {
+            match (mode, key.len()) {
+                (CipherMode::Ecb, 16) => c::EVP_aes_128_ecb(),
+                (CipherMode::Ecb, 24) => c::EVP_aes_192_ecb(),
+                (CipherMode::Ecb, 32) => c::EVP_aes_256_ecb(),
+                (CipherMode::Cbc, 16) => c::EVP_aes_128_cbc(),
+                (CipherMode::Cbc, 24) => c::EVP_aes_192_cbc(),
+                (CipherMode::Cbc, 32) => c::EVP_aes_256_cbc(),
+                (CipherMode::Ctr, 16) => c::EVP_aes_128_ctr(),
+                (CipherMode::Ctr, 24) => c::EVP_aes_192_ctr(),
+                (CipherMode::Ctr, 32) => c::EVP_aes_256_ctr(),
+                _ => return Err(key_size()),
+            }
+        };
+        let iv_len = if mode == CipherMode::Ecb { 0 } else { BLOCK };
+        if iv.len() != iv_len {
+            return fail!(
+                CKR_MECHANISM_PARAM_INVALID,
+                "the IV of this AES mode has {iv_len} bytes, not {}",
+                iv.len()
+            );
+        }
+        // SAFETY: the constructor has no preconditions.
+        let state = CipherState::own(unsafe { c::EVP_CIPHER_CTX_new() })?;
+        // SAFETY: the state is live; key and IV have the lengths that the cipher reads.
+        let done = unsafe {
+            c::EVP_CipherInit_ex(
+                state.as_ptr(),
+                cipher,
+                ptr::null_mut(),
+                key.as_ptr(),
+                iv.as_ptr(),
+                c_int::from(direction == Direction::Encrypt),
+            )
+        };
+        check(done, CKR_GENERAL_ERROR, "AWS-LC refused an AES key")?;
+        Ok(Self {
+            state,
+            whole_blocks: mode != CipherMode::Ctr,
+        })
+    }
+
+    /// Encrypts or decrypts `data` in place, and goes on where the last call ended. ECB and CBC
+    /// take whole blocks, else `CKR_DATA_LEN_RANGE`.
+    pub fn update(&mut self, data: &mut [u8]) -> Result<()> {
+        if self.whole_blocks && !data.len().is_multiple_of(BLOCK) {
+            return fail!(CKR_DATA_LEN_RANGE, "this AES mode takes whole blocks");
+        }
+        if data.is_empty() {
+            return Ok(());
+        }
+        // SAFETY: the state was started; input and output are the same bytes, which AWS-LC allows.
+        let done = unsafe {
+            c::EVP_Cipher(
+                self.state.as_ptr(),
+                data.as_mut_ptr(),
+                data.as_ptr(),
+                data.len(),
+            )
+        };
+        check(done, CKR_GENERAL_ERROR, "AWS-LC broke off an AES operation")
+    }
+}
+
+/// Encrypts with AES-GCM: `ciphertext ‖ tag`.
+///
+/// `CKR_KEY_SIZE_RANGE` unless the key has 16, 24 or 32 bytes; `CKR_MECHANISM_PARAM_INVALID`
+/// unless the IV has 1 to 256 bytes and the tag 12 to 16.
+pub fn gcm_seal(
+    key: &[u8],
+    iv: &[u8],
+    aad: &[u8],
+    tag_len: usize,
+    plaintext: &[u8],
+) -> Result<Vec<u8>> {
+    ffi::begin();
+    let state = gcm(key, iv, tag_len)?;
+    let mut sealed = Vec::new();
+    plaintext
+        .len()
+        .checked_add(tag_len)
+        .and_then(|len| sealed.try_reserve_exact(len).ok())
+        .ok_or_else(|| Error::new(CKR_HOST_MEMORY, "no memory for a ciphertext"))?;
+    let mut len = 0;
+    // SAFETY: the state is keyed, every input is readable for its length, and `sealed` has room for
+    // `max_out_len` bytes; the call writes `len` of them.
+    unsafe {
+        let done = c::EVP_AEAD_CTX_seal(
+            state.as_ptr(),
+            sealed.as_mut_ptr(),
+            &mut len,
+            plaintext.len() + tag_len,
+            iv.as_ptr(),
+            iv.len(),
+            plaintext.as_ptr(),
+            plaintext.len(),
+            aad.as_ptr(),
+            aad.len(),
+        );
+        check(done, CKR_DATA_LEN_RANGE, "AES-GCM takes less than 64 GiB")?;
+        sealed.set_len(len);
+    }
+    Ok(sealed)
+}
+
+/// Decrypts `ciphertext ‖ tag`.
+///
+/// `CKR_ENCRYPTED_DATA_INVALID` when the tag does not hold, and then nothing of the plaintext
+/// remains in memory; `CKR_ENCRYPTED_DATA_LEN_RANGE` when the input is shorter than a tag; the rest
+/// as [`gcm_seal`].
+pub fn gcm_open(key: &[u8], iv: &[u8], aad: &[u8], tag_len: usize, input: &[u8]) -> Result<Secret> {
+    ffi::begin();
+    let state = gcm(key, iv, tag_len)?;
+    let Some((ciphertext, tag)) = input
+        .len()
+        .checked_sub(tag_len)
+        .and_then(|len| input.split_at_checked(len))
+    else {
+        return fail!(
+            CKR_ENCRYPTED_DATA_LEN_RANGE,
+            "an AES-GCM ciphertext is no shorter than its tag"
+        );
+    };
+    let mut plaintext = Secret::zeroed(ciphertext.len())?;
+    // SAFETY: the state is keyed, every input is readable for its length, and `plaintext` is as
+    // long as the ciphertext.
+    let done = unsafe {
+        c::EVP_AEAD_CTX_open_gather(
+            state.as_ptr(),
+            plaintext.as_mut_ptr(),
+            iv.as_ptr(),
+            iv.len(),
+            ciphertext.as_ptr(),
+            ciphertext.len(),
+            tag.as_ptr(),
+            tag.len(),
+            aad.as_ptr(),
+            aad.len(),
+        )
+    };
+    check(
+        done,
+        CKR_ENCRYPTED_DATA_INVALID,
+        "the AES-GCM tag does not hold",
+    )?;
+    Ok(plaintext)
+}
+
+fn gcm(key: &[u8], iv: &[u8], tag_len: usize) -> Result<AeadState> {
+    if !(1..=256).contains(&iv.len()) || !(12..=16).contains(&tag_len) {
+        return fail!(
+            CKR_MECHANISM_PARAM_INVALID,
+            "AES-GCM takes an IV of 1 to 256 bytes and a tag of 12 to 16, not {} and {tag_len}",
+            iv.len()
+        );
+    }
+    // SAFETY: the calls have no preconditions and return static tables.
+    let aead = unsafe {
+        match key.len() {
+            16 => c::EVP_aead_aes_128_gcm(),
+            24 => c::EVP_aead_aes_192_gcm(),
+            32 => c::EVP_aead_aes_256_gcm(),
+            _ => return Err(key_size()),
+        }
+    };
+    // SAFETY: `key` is readable for its length.
+    let state = unsafe { c::EVP_AEAD_CTX_new(aead, key.as_ptr(), key.len(), tag_len) };
+    if state.is_null() {
+        return Err(internal("AWS-LC refused an AES-GCM key"));
+    }
+    AeadState::own(state)
+}
+
+fn key_size() -> Error {
+    refused(CKR_KEY_SIZE_RANGE, "an AES key has 16, 24 or 32 bytes")
+}

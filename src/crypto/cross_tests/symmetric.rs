@@ -1,0 +1,153 @@
+//! Digests, HMAC, AES and random bytes.
+
+use super::*;
+
+#[test]
+fn digests_and_hmacs() {
+    for hash in Hash::ALL {
+        for len in [0, 1, 55, 56, 64, 111, 112, 128, 1000] {
+            let data = pattern(len);
+            let whole = both_give!(engine => engine::digest(hash, &data));
+            assert_eq!(whole.len(), hash.len());
+            let in_parts = both_give!(engine => {
+                let mut digest = engine::Digest::new(hash).unwrap();
+                digest.update(&data[..len / 3]);
+                let mut copy = digest.clone();
+                digest.update(b"not in the copy");
+                copy.update(&data[len / 3..]);
+                copy.finish()
+            });
+            assert_eq!(in_parts, whole);
+            for key in [0, 1, 64, 65, 128, 129, 300] {
+                let tag = both_give!(engine => {
+                    let mut hmac = engine::Hmac::new(hash, &pattern(key)).unwrap();
+                    hmac.update(&data[..len / 2]);
+                    hmac.update(&data[len / 2..]);
+                    hmac.finish()
+                });
+                assert_eq!(tag.len(), hash.len());
+            }
+        }
+    }
+}
+
+#[test]
+fn aes_modes() {
+    for key_len in [16, 24, 32] {
+        let key = pattern(key_len);
+        for (mode, iv) in [
+            (CipherMode::Ecb, vec![]),
+            (CipherMode::Cbc, pattern(16)),
+            (CipherMode::Ctr, pattern(16)),
+            // The counter is 128 bits wide and goes over its end.
+            (CipherMode::Ctr, vec![0xff; 16]),
+        ] {
+            let plaintext = pattern(16 * 33);
+            let ciphertext = both_give!(engine => {
+                let mut data = plaintext.clone();
+                let mut cipher =
+                    engine::Cipher::new(mode, Direction::Encrypt, &key, &iv).unwrap();
+                let (first, rest) = data.split_at_mut(16 * 5);
+                cipher.update(first).unwrap();
+                cipher.update(&mut []).unwrap();
+                cipher.update(rest).unwrap();
+                data
+            });
+            assert_ne!(ciphertext, plaintext);
+            let decrypted = both_give!(engine => {
+                let mut data = ciphertext.clone();
+                let mut cipher =
+                    engine::Cipher::new(mode, Direction::Decrypt, &key, &iv).unwrap();
+                for part in data.chunks_mut(if mode == CipherMode::Ctr { 7 } else { 48 }) {
+                    cipher.update(part).unwrap();
+                }
+                data
+            });
+            assert_eq!(decrypted, plaintext);
+
+            if mode != CipherMode::Ctr {
+                both_refuse!(CKR_DATA_LEN_RANGE, engine => {
+                    engine::Cipher::new(mode, Direction::Encrypt, &key, &iv)
+                        .unwrap()
+                        .update(&mut [0; 17])
+                });
+            }
+            for len in [1, 12, 15, 17] {
+                both_refuse!(CKR_MECHANISM_PARAM_INVALID, engine => {
+                    engine::Cipher::new(mode, Direction::Encrypt, &key, &pattern(len))
+                });
+            }
+            for len in [0, 15, 17, 33] {
+                both_refuse!(CKR_KEY_SIZE_RANGE, engine => {
+                    engine::Cipher::new(mode, Direction::Decrypt, &pattern(len), &iv)
+                });
+            }
+        }
+    }
+}
+
+#[test]
+fn aes_gcm() {
+    for key_len in [16, 24, 32] {
+        for iv_len in [1, 8, 12, 16, 60, 256] {
+            for tag_len in 12..=16 {
+                for (aad_len, len) in [(0, 0), (13, 0), (0, 1), (20, 100), (16, 4096)] {
+                    let (key, iv, aad) = (pattern(key_len), pattern(iv_len), pattern(aad_len));
+                    let plaintext = pattern(len);
+                    let sealed = both_give!(engine => {
+                        engine::gcm_seal(&key, &iv, &aad, tag_len, &plaintext).unwrap()
+                    });
+                    assert_eq!(sealed.len(), len + tag_len);
+                    let opened = both_give!(engine => {
+                        engine::gcm_open(&key, &iv, &aad, tag_len, &sealed).unwrap().to_vec()
+                    });
+                    assert_eq!(opened, plaintext);
+
+                    for position in [0, len / 2, len, len + tag_len - 1] {
+                        let mut corrupt = sealed.clone();
+                        corrupt[position] ^= 0x10;
+                        both_refuse!(CKR_ENCRYPTED_DATA_INVALID, engine => {
+                            engine::gcm_open(&key, &iv, &aad, tag_len, &corrupt)
+                        });
+                    }
+                    both_refuse!(CKR_ENCRYPTED_DATA_INVALID, engine => {
+                        engine::gcm_open(&key, &iv, b"another", tag_len, &sealed)
+                    });
+                    both_refuse!(CKR_ENCRYPTED_DATA_LEN_RANGE, engine => {
+                        engine::gcm_open(&key, &iv, &aad, tag_len, &pattern(tag_len - 1))
+                    });
+                }
+            }
+        }
+    }
+    let (key, iv) = (pattern(16), pattern(12));
+    for tag_len in [0, 4, 11, 17] {
+        both_refuse!(CKR_MECHANISM_PARAM_INVALID, engine => {
+            engine::gcm_seal(&key, &iv, b"", tag_len, b"")
+        });
+        both_refuse!(CKR_MECHANISM_PARAM_INVALID, engine => {
+            engine::gcm_open(&key, &iv, b"", tag_len, &[0; 32])
+        });
+    }
+    for iv_len in [0, 257] {
+        both_refuse!(CKR_MECHANISM_PARAM_INVALID, engine => {
+            engine::gcm_seal(&key, &pattern(iv_len), b"", 16, b"")
+        });
+    }
+    for key_len in [0, 15, 33] {
+        both_refuse!(CKR_KEY_SIZE_RANGE, engine => {
+            engine::gcm_open(&pattern(key_len), &iv, b"", 16, &[0; 32])
+        });
+    }
+}
+
+#[test]
+fn random_bytes() {
+    for random in [aws_lc::random, rustcrypto::random] {
+        let (mut first, mut second) = ([0; 32], [0; 32]);
+        random(&mut first).unwrap();
+        random(&mut second).unwrap();
+        assert_ne!(first, second);
+        random(&mut []).unwrap();
+    }
+}

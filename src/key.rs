@@ -1,0 +1,323 @@
+//! Keys between their two forms: the attributes of an object, and what the engine works with.
+
+use crate::attribute::Attributes;
+use crate::crypto::{
+    Crt, CryptScheme, Curve, KeySpec, PrivateParts, PublicParts, SecretParts, SignScheme, engine,
+    left_pad, trim,
+};
+use crate::error::{Error, Result, fail};
+use crate::memory::Secret;
+use crate::token::{KeyPair, PrivateKey};
+use cryptoki_sys::*;
+use der::asn1::{ObjectIdentifier, OctetStringRef, PrintableStringRef, UintRef};
+use der::{AnyRef, Decode, Encode, Sequence};
+use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoOwned, SubjectPublicKeyInfoRef};
+
+const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
+const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
+const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+
+/// The object identifier of a curve (RFC 5480 2.1.1.1).
+const fn curve_oid(curve: Curve) -> ObjectIdentifier {
+    match curve {
+        Curve::P256 => ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7"),
+        Curve::P384 => ObjectIdentifier::new_unwrap("1.3.132.0.34"),
+        Curve::P521 => ObjectIdentifier::new_unwrap("1.3.132.0.35"),
+    }
+}
+
+fn curve_of(oid: ObjectIdentifier) -> Option<Curve> {
+    Curve::ALL
+        .into_iter()
+        .find(|curve| curve_oid(*curve) == oid)
+}
+
+/// RSAPublicKey (RFC 8017 A.1.1).
+#[derive(Sequence)]
+struct RsaPublicKey<'a> {
+    modulus: UintRef<'a>,
+    public_exponent: UintRef<'a>,
+}
+
+fn encoding(error: der::Error) -> Error {
+    Error::new(CKR_FUNCTION_FAILED, format!("DER encoding: {error}"))
+}
+
+/// What key pair CKA_EC_PARAMS asks for: a named curve, or Ed25519 by object identifier or by the
+/// name `edwards25519` (PKCS#11 6.3.3, 6.3.5).
+pub fn spec_of_params(key_type: CK_KEY_TYPE, params: &[u8]) -> Result<KeySpec> {
+    if key_type == CKK_EC_EDWARDS {
+        let named = PrintableStringRef::from_der(params);
+        let known = ObjectIdentifier::from_der(params).is_ok_and(|oid| oid == ED25519)
+            || named.is_ok_and(|name| name.as_str() == "edwards25519");
+        return if known {
+            Ok(KeySpec::Ed25519)
+        } else {
+            fail!(
+                CKR_CURVE_NOT_SUPPORTED,
+                "CKA_EC_PARAMS is not Ed25519, the only Edwards curve here"
+            )
+        };
+    }
+    match ObjectIdentifier::from_der(params) {
+        Ok(oid) => curve_of(oid).map(KeySpec::Ec).ok_or_else(|| {
+            Error::new(
+                CKR_CURVE_NOT_SUPPORTED,
+                format!("curve {oid} is not one of P-256, P-384, P-521"),
+            )
+        }),
+        Err(_) => fail!(
+            CKR_DOMAIN_PARAMS_INVALID,
+            "CKA_EC_PARAMS is not the object identifier of a named curve"
+        ),
+    }
+}
+
+/// The point of CKA_EC_POINT: a DER OCTET STRING around it (6.3.3), or, as some clients write it,
+/// the bare point.
+fn point_of(value: &[u8], bare_len: usize) -> Result<Vec<u8>> {
+    if let Ok(wrapped) = <&OctetStringRef>::from_der(value)
+        && wrapped.as_bytes().len() == bare_len
+    {
+        return Ok(wrapped.as_bytes().to_vec());
+    }
+    if value.len() == bare_len {
+        return Ok(value.to_vec());
+    }
+    fail!(
+        CKR_ATTRIBUTE_VALUE_INVALID,
+        "CKA_EC_POINT is not an uncompressed point of the key's curve"
+    )
+}
+
+fn needed(attributes: &Attributes, attribute: CK_ATTRIBUTE_TYPE) -> Result<&[u8]> {
+    attributes.get(attribute).ok_or_else(|| {
+        Error::new(
+            CKR_TEMPLATE_INCOMPLETE,
+            format!("{} is missing", crate::attribute::name(attribute)),
+        )
+    })
+}
+
+/// The public key that an object's readable attributes describe.
+pub fn public_parts(attributes: &Attributes) -> Result<PublicParts> {
+    let key_type = attributes.key_type().unwrap_or(CK_UNAVAILABLE_INFORMATION);
+    if key_type == CKK_RSA {
+        return Ok(PublicParts::Rsa {
+            n: trim(needed(attributes, CKA_MODULUS)?).to_vec(),
+            e: trim(needed(attributes, CKA_PUBLIC_EXPONENT)?).to_vec(),
+        });
+    }
+    let point = needed(attributes, CKA_EC_POINT)?;
+    match spec_of_params(key_type, needed(attributes, CKA_EC_PARAMS)?)? {
+        KeySpec::Ec(curve) => Ok(PublicParts::Ec {
+            curve,
+            point: point_of(point, 2 * curve.len() + 1)?,
+        }),
+        _ => Ok(PublicParts::Ed25519(point_of(point, 32)?)),
+    }
+}
+
+/// The readable attributes of a public key, and of the public half of a private one:
+/// CKA_MODULUS …, CKA_EC_PARAMS and CKA_EC_POINT, CKA_PUBLIC_KEY_INFO.
+pub fn public_attributes(public: &PublicParts) -> Result<Attributes> {
+    let mut attributes = Attributes::new();
+    match public {
+        PublicParts::Rsa { n, e } => {
+            attributes.set(CKA_MODULUS, trim(n));
+            attributes.set(CKA_PUBLIC_EXPONENT, trim(e));
+        }
+        PublicParts::Ec { curve, point } => {
+            let params = curve_oid(*curve).to_der().map_err(encoding)?;
+            attributes.set(CKA_EC_PARAMS, params);
+            attributes.set(CKA_EC_POINT, octet_string(point)?);
+        }
+        PublicParts::Ed25519(key) => {
+            attributes.set(CKA_EC_PARAMS, ED25519.to_der().map_err(encoding)?);
+            attributes.set(CKA_EC_POINT, octet_string(key)?);
+        }
+    }
+    attributes.set(CKA_PUBLIC_KEY_INFO, public_key_info(public)?);
+    Ok(attributes)
+}
+
+fn octet_string(bytes: &[u8]) -> Result<Vec<u8>> {
+    OctetStringRef::new(bytes)
+        .and_then(|s| s.to_der())
+        .map_err(encoding)
+}
+
+/// SubjectPublicKeyInfo of a key (RFC 5280 4.1, RFC 5480, RFC 8410), DER.
+pub fn public_key_info(public: &PublicParts) -> Result<Vec<u8>> {
+    let rsa_key;
+    let curve_parameter;
+    let (algorithm, key) = match public {
+        PublicParts::Rsa { n, e } => {
+            rsa_key = RsaPublicKey {
+                modulus: UintRef::new(n).map_err(encoding)?,
+                public_exponent: UintRef::new(e).map_err(encoding)?,
+            }
+            .to_der()
+            .map_err(encoding)?;
+            ((RSA_ENCRYPTION, Some(AnyRef::NULL)), &rsa_key)
+        }
+        PublicParts::Ec { curve, point } => {
+            curve_parameter = curve_oid(*curve);
+            ((EC_PUBLIC_KEY, Some(AnyRef::from(&curve_parameter))), point)
+        }
+        PublicParts::Ed25519(key) => ((ED25519, None), key),
+    };
+    let (oid, parameters) = algorithm;
+    SubjectPublicKeyInfoRef {
+        algorithm: AlgorithmIdentifierRef { oid, parameters },
+        subject_public_key: der::asn1::BitStringRef::from_bytes(key).map_err(encoding)?,
+    }
+    .to_der()
+    .map_err(encoding)
+}
+
+/// The public key inside a SubjectPublicKeyInfo; `None` for a kind that the module does not know.
+pub fn public_parts_of_info(info: &SubjectPublicKeyInfoOwned) -> Option<PublicParts> {
+    let key = info.subject_public_key.as_bytes()?;
+    match info.algorithm.oid {
+        RSA_ENCRYPTION => {
+            let key = RsaPublicKey::from_der(key).ok()?;
+            Some(PublicParts::Rsa {
+                n: key.modulus.as_bytes().to_vec(),
+                e: key.public_exponent.as_bytes().to_vec(),
+            })
+        }
+        EC_PUBLIC_KEY => {
+            let oid = info.algorithm.parameters.as_ref()?.decode_as().ok()?;
+            Some(PublicParts::Ec {
+                curve: curve_of(oid)?,
+                point: key.to_vec(),
+            })
+        }
+        ED25519 => Some(PublicParts::Ed25519(key.to_vec())),
+        _ => None,
+    }
+}
+
+/// Secret values by attribute type.
+pub type Secrets = Vec<(CK_ATTRIBUTE_TYPE, Secret)>;
+
+/// What a generated key's two objects have besides their templates.
+pub fn pair_attributes(parts: PrivateParts) -> Result<KeyPair> {
+    let public = public_attributes(&parts.public)?;
+    let mut public_object = public.clone();
+    if matches!(parts.public, PublicParts::Rsa { .. }) {
+        public_object.set_ulong(CKA_MODULUS_BITS, parts.public.bits() as CK_ULONG);
+    }
+    Ok(KeyPair {
+        public: public_object,
+        private: public,
+        secrets: secrets_of(parts.secret),
+    })
+}
+
+fn secrets_of(secret: SecretParts) -> Secrets {
+    match secret {
+        SecretParts::Rsa { d, crt } => {
+            let mut secrets = vec![(CKA_PRIVATE_EXPONENT, d)];
+            if let Some(crt) = crt {
+                secrets.extend([
+                    (CKA_PRIME_1, crt.p),
+                    (CKA_PRIME_2, crt.q),
+                    (CKA_EXPONENT_1, crt.dp),
+                    (CKA_EXPONENT_2, crt.dq),
+                    (CKA_COEFFICIENT, crt.qinv),
+                ]);
+            }
+            secrets
+        }
+        SecretParts::Ec { d } => vec![(CKA_VALUE, d)],
+        SecretParts::Ed25519 { seed } => vec![(CKA_VALUE, seed)],
+    }
+}
+
+/// The private key that an object's attributes and secret values describe. The public half is
+/// computed where the attributes do not hold it (an EC key is imported without its point).
+pub fn private_parts(
+    attributes: &Attributes,
+    secret: &dyn Fn(CK_ATTRIBUTE_TYPE) -> Result<Option<Secret>>,
+) -> Result<PrivateParts> {
+    let must = |attribute| {
+        secret(attribute)?.ok_or_else(|| {
+            Error::new(
+                CKR_TEMPLATE_INCOMPLETE,
+                format!("{} is missing", crate::attribute::name(attribute)),
+            )
+        })
+    };
+    let key_type = attributes.key_type().unwrap_or(CK_UNAVAILABLE_INFORMATION);
+    if key_type == CKK_RSA {
+        let d = must(CKA_PRIVATE_EXPONENT)?;
+        let crt = match (
+            secret(CKA_PRIME_1)?,
+            secret(CKA_PRIME_2)?,
+            secret(CKA_EXPONENT_1)?,
+            secret(CKA_EXPONENT_2)?,
+            secret(CKA_COEFFICIENT)?,
+        ) {
+            (Some(p), Some(q), Some(dp), Some(dq), Some(qinv)) => Some(Crt { p, q, dp, dq, qinv }),
+            (None, None, None, None, None) => None,
+            _ => {
+                return fail!(
+                    CKR_TEMPLATE_INCOMPLETE,
+                    "give all five of CKA_PRIME_1 … CKA_COEFFICIENT, or none"
+                );
+            }
+        };
+        return Ok(PrivateParts {
+            public: public_parts(attributes)?,
+            secret: SecretParts::Rsa { d, crt },
+        });
+    }
+    let value = must(CKA_VALUE)?;
+    match spec_of_params(key_type, needed(attributes, CKA_EC_PARAMS)?)? {
+        KeySpec::Ec(curve) => {
+            let d = left_pad(&value, curve.len())?;
+            let public = match attributes.get(CKA_EC_POINT) {
+                Some(_) => public_parts(attributes)?,
+                None => PublicParts::Ec {
+                    curve,
+                    point: engine::public_point(curve, &d)?,
+                },
+            };
+            Ok(PrivateParts {
+                public,
+                secret: SecretParts::Ec { d },
+            })
+        }
+        _ => {
+            let public = match attributes.get(CKA_EC_POINT) {
+                Some(_) => public_parts(attributes)?,
+                None => PublicParts::Ed25519(engine::ed25519_public(&value)?),
+            };
+            Ok(PrivateParts {
+                public,
+                secret: SecretParts::Ed25519 { seed: value },
+            })
+        }
+    }
+}
+
+/// Size of a key as the mechanism table counts it (bits; bytes of a secret key), and length in bytes
+/// of what an operation with it gives. Zeros where the attributes describe no key.
+pub fn size(attributes: &Attributes) -> (usize, usize) {
+    match attributes.class() {
+        Some(CKO_SECRET_KEY) => (attributes.ulong(CKA_VALUE_LEN).unwrap_or(0) as usize, 0),
+        _ => public_parts(attributes).map_or((0, 0), |key| (key.bits(), key.output_len())),
+    }
+}
+
+impl PrivateKey for engine::PrivateKey {
+    fn sign(&self, scheme: &SignScheme, input: &[u8]) -> Result<Vec<u8>> {
+        engine::PrivateKey::sign(self, scheme, input)
+    }
+
+    fn decrypt(&self, scheme: &CryptScheme, input: &[u8]) -> Result<Secret> {
+        engine::PrivateKey::decrypt(self, scheme, input)
+    }
+}

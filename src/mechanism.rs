@@ -1,0 +1,272 @@
+//! The mechanisms: ONE table ([`MECHANISMS`]). C_GetMechanismList, C_GetMechanismInfo and every
+//! C_*Init read it, so that they cannot disagree.
+
+use crate::crypto::{CipherMode, Hash};
+use crate::error::{Result, fail};
+use cryptoki_sys::*;
+
+/// One row: what a mechanism needs and how it is carried out.
+#[derive(Debug)]
+pub struct Mechanism {
+    /// CKM_….
+    pub kind: CK_MECHANISM_TYPE,
+    /// Its name, for messages.
+    pub name: &'static str,
+    /// The key types that it works with; empty: no key.
+    pub key_types: &'static [CK_KEY_TYPE],
+    /// Smallest and largest key, in the unit that the standard gives the mechanism.
+    pub sizes: (CK_ULONG, CK_ULONG),
+    /// CKF_SIGN, CKF_VERIFY, CKF_ENCRYPT, ….
+    pub functions: CK_FLAGS,
+    /// The form of its parameter.
+    pub parameter: ParameterForm,
+    /// How it is carried out.
+    pub plan: Plan,
+}
+
+/// The C structure that a mechanism's parameter is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ParameterForm {
+    /// None; a parameter is refused.
+    None,
+    /// CK_RSA_PKCS_PSS_PARAMS.
+    Pss,
+    /// CK_RSA_PKCS_OAEP_PARAMS.
+    Oaep,
+    /// Sixteen bytes of initialization vector.
+    Iv,
+    /// CK_AES_CTR_PARAMS.
+    Ctr,
+    /// CK_GCM_PARAMS.
+    Gcm,
+    /// CK_EDDSA_PARAMS or nothing.
+    EdDsa,
+    /// CK_MAC_GENERAL_PARAMS.
+    Length,
+}
+
+/// A parameter, read and copied from the caller's memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Parameter {
+    /// No parameter.
+    None,
+    /// CK_RSA_PKCS_PSS_PARAMS.
+    Pss {
+        /// Hash of the message.
+        hash: Hash,
+        /// Hash of MGF1.
+        mgf: Hash,
+        /// Salt length in bytes.
+        salt: usize,
+    },
+    /// CK_RSA_PKCS_OAEP_PARAMS.
+    Oaep {
+        /// Hash of the label.
+        hash: Hash,
+        /// Hash of MGF1.
+        mgf: Hash,
+        /// The label.
+        label: Vec<u8>,
+    },
+    /// Initialization vector or first counter block, 16 bytes.
+    Iv(Vec<u8>),
+    /// CK_GCM_PARAMS.
+    Gcm {
+        /// Nonce.
+        iv: Vec<u8>,
+        /// Additional authenticated data.
+        aad: Vec<u8>,
+        /// Tag length in bytes.
+        tag: usize,
+    },
+    /// CK_EDDSA_PARAMS.
+    EdDsa {
+        /// Ed25519ph.
+        prehash: bool,
+        /// Context of Ed25519ctx and Ed25519ph.
+        context: Vec<u8>,
+    },
+    /// CK_MAC_GENERAL_PARAMS: length of the MAC in bytes.
+    Length(usize),
+}
+
+/// How a mechanism is carried out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Plan {
+    /// RSA key pair.
+    RsaPair,
+    /// Key pair on a named curve.
+    EcPair,
+    /// Ed25519 key pair.
+    EdwardsPair,
+    /// Random secret key of the row's key type.
+    SecretKey,
+    /// Hash function.
+    Digest(Hash),
+    /// RSASSA-PKCS1-v1_5 and RSAES-PKCS1-v1_5; with a hash: over its DigestInfo.
+    RsaPkcs1(Option<Hash>),
+    /// RSASSA-PSS; with a hash: over its digest.
+    RsaPss(Option<Hash>),
+    /// RSAES-OAEP.
+    RsaOaep,
+    /// The bare RSA operation.
+    RsaRaw,
+    /// ECDSA; with a hash: over its digest.
+    Ecdsa(Option<Hash>),
+    /// Ed25519.
+    EdDsa,
+    /// HMAC.
+    Hmac(Hash),
+    /// AES in a mode, with PKCS#7 padding or without.
+    Cipher {
+        /// Which mode.
+        mode: CipherMode,
+        /// PKCS#7 padding (CKM_AES_CBC_PAD).
+        padded: bool,
+    },
+    /// AES-GCM.
+    Gcm,
+}
+
+/// Key sizes of RSA in bits: 2048 and up are made and used; smaller ones are not safe any more
+/// (SP 800-131A).
+const RSA_BITS: (CK_ULONG, CK_ULONG) = (2048, 4096);
+const EC_BITS: (CK_ULONG, CK_ULONG) = (256, 521);
+const ED_BITS: (CK_ULONG, CK_ULONG) = (255, 255);
+const AES_BYTES: (CK_ULONG, CK_ULONG) = (16, 32);
+/// RFC 2104 takes keys of any length; SP 800-107 asks for 112 bits, older peers use less.
+const MAC_BYTES: (CK_ULONG, CK_ULONG) = (1, 512);
+const NO_KEY: (CK_ULONG, CK_ULONG) = (0, 0);
+
+const EC: CK_FLAGS = CKF_EC_F_P | CKF_EC_NAMEDCURVE | CKF_EC_UNCOMPRESS;
+const PAIR: CK_FLAGS = CKF_GENERATE_KEY_PAIR;
+const SIGN: CK_FLAGS = CKF_SIGN | CKF_VERIFY;
+const CRYPT: CK_FLAGS = CKF_ENCRYPT | CKF_DECRYPT;
+
+macro_rules! mechanisms {
+    ($($kind:ident, [$($key_type:ident)*], $sizes:ident, $functions:expr, $parameter:ident, $plan:expr;)*) => {
+        /// The table.
+        pub static MECHANISMS: &[Mechanism] = &[$(Mechanism {
+            kind: $kind,
+            name: stringify!($kind),
+            key_types: &[$($key_type),*],
+            sizes: $sizes,
+            functions: $functions,
+            parameter: ParameterForm::$parameter,
+            plan: $plan,
+        }),*];
+    };
+}
+
+use Hash::{Sha1, Sha224, Sha256, Sha384, Sha512};
+use Plan::*;
+
+mechanisms! {
+    CKM_RSA_PKCS_KEY_PAIR_GEN,   [CKK_RSA], RSA_BITS, PAIR, None, RsaPair;
+    CKM_RSA_PKCS,                [CKK_RSA], RSA_BITS, SIGN | CRYPT, None, RsaPkcs1(Option::None);
+    CKM_SHA1_RSA_PKCS,           [CKK_RSA], RSA_BITS, CKF_VERIFY, None, RsaPkcs1(Some(Sha1));
+    CKM_SHA224_RSA_PKCS,         [CKK_RSA], RSA_BITS, SIGN, None, RsaPkcs1(Some(Sha224));
+    CKM_SHA256_RSA_PKCS,         [CKK_RSA], RSA_BITS, SIGN, None, RsaPkcs1(Some(Sha256));
+    CKM_SHA384_RSA_PKCS,         [CKK_RSA], RSA_BITS, SIGN, None, RsaPkcs1(Some(Sha384));
+    CKM_SHA512_RSA_PKCS,         [CKK_RSA], RSA_BITS, SIGN, None, RsaPkcs1(Some(Sha512));
+    CKM_RSA_PKCS_PSS,            [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Option::None);
+    CKM_SHA224_RSA_PKCS_PSS,     [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha224));
+    CKM_SHA256_RSA_PKCS_PSS,     [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha256));
+    CKM_SHA384_RSA_PKCS_PSS,     [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha384));
+    CKM_SHA512_RSA_PKCS_PSS,     [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha512));
+    CKM_RSA_PKCS_OAEP,           [CKK_RSA], RSA_BITS, CRYPT, Oaep, RsaOaep;
+    CKM_RSA_X_509,               [CKK_RSA], RSA_BITS, SIGN | CRYPT, None, RsaRaw;
+    CKM_EC_KEY_PAIR_GEN,         [CKK_EC], EC_BITS, PAIR | EC, None, EcPair;
+    CKM_ECDSA,                   [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Option::None);
+    // SHA-1 signs no new certificates (SP 800-131A); pkcs11-tool tests a token with it.
+    CKM_ECDSA_SHA1,              [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Some(Sha1));
+    CKM_ECDSA_SHA224,            [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Some(Sha224));
+    CKM_ECDSA_SHA256,            [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Some(Sha256));
+    CKM_ECDSA_SHA384,            [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Some(Sha384));
+    CKM_ECDSA_SHA512,            [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Some(Sha512));
+    CKM_EC_EDWARDS_KEY_PAIR_GEN, [CKK_EC_EDWARDS], ED_BITS, PAIR | EC, None, EdwardsPair;
+    CKM_EDDSA,                   [CKK_EC_EDWARDS], ED_BITS, SIGN | EC, EdDsa, Plan::EdDsa;
+    CKM_AES_KEY_GEN,             [CKK_AES], AES_BYTES, CKF_GENERATE, None, SecretKey;
+    CKM_AES_ECB,                 [CKK_AES], AES_BYTES, CRYPT, None, Cipher { mode: CipherMode::Ecb, padded: false };
+    CKM_AES_CBC,                 [CKK_AES], AES_BYTES, CRYPT, Iv, Cipher { mode: CipherMode::Cbc, padded: false };
+    CKM_AES_CBC_PAD,             [CKK_AES], AES_BYTES, CRYPT, Iv, Cipher { mode: CipherMode::Cbc, padded: true };
+    CKM_AES_CTR,                 [CKK_AES], AES_BYTES, CRYPT, Ctr, Cipher { mode: CipherMode::Ctr, padded: false };
+    CKM_AES_GCM,                 [CKK_AES], AES_BYTES, CRYPT, Gcm, Plan::Gcm;
+    CKM_GENERIC_SECRET_KEY_GEN,  [CKK_GENERIC_SECRET], MAC_BYTES, CKF_GENERATE, None, SecretKey;
+    CKM_SHA_1_HMAC,              [CKK_GENERIC_SECRET CKK_SHA_1_HMAC], MAC_BYTES, SIGN, None, Hmac(Sha1);
+    CKM_SHA224_HMAC,             [CKK_GENERIC_SECRET CKK_SHA224_HMAC], MAC_BYTES, SIGN, None, Hmac(Sha224);
+    CKM_SHA256_HMAC,             [CKK_GENERIC_SECRET CKK_SHA256_HMAC], MAC_BYTES, SIGN, None, Hmac(Sha256);
+    CKM_SHA384_HMAC,             [CKK_GENERIC_SECRET CKK_SHA384_HMAC], MAC_BYTES, SIGN, None, Hmac(Sha384);
+    CKM_SHA512_HMAC,             [CKK_GENERIC_SECRET CKK_SHA512_HMAC], MAC_BYTES, SIGN, None, Hmac(Sha512);
+    CKM_SHA224_HMAC_GENERAL,     [CKK_GENERIC_SECRET CKK_SHA224_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha224);
+    CKM_SHA256_HMAC_GENERAL,     [CKK_GENERIC_SECRET CKK_SHA256_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha256);
+    CKM_SHA384_HMAC_GENERAL,     [CKK_GENERIC_SECRET CKK_SHA384_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha384);
+    CKM_SHA512_HMAC_GENERAL,     [CKK_GENERIC_SECRET CKK_SHA512_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha512);
+    CKM_SHA_1,                   [], NO_KEY, CKF_DIGEST, None, Digest(Sha1);
+    CKM_SHA224,                  [], NO_KEY, CKF_DIGEST, None, Digest(Sha224);
+    CKM_SHA256,                  [], NO_KEY, CKF_DIGEST, None, Digest(Sha256);
+    CKM_SHA384,                  [], NO_KEY, CKF_DIGEST, None, Digest(Sha384);
+    CKM_SHA512,                  [], NO_KEY, CKF_DIGEST, None, Digest(Sha512);
+}
+
+/// The row of a mechanism, whether or not a token offers it.
+pub fn row(kind: CK_MECHANISM_TYPE) -> Option<&'static Mechanism> {
+    MECHANISMS.iter().find(|row| row.kind == kind)
+}
+
+/// The row of a mechanism that serves `function` (one CKF_ flag). `CKR_MECHANISM_INVALID`.
+pub fn serving(kind: CK_MECHANISM_TYPE, function: CK_FLAGS) -> Result<&'static Mechanism> {
+    match row(kind) {
+        Some(row) if row.functions & function != 0 => Ok(row),
+        Some(row) => fail!(
+            CKR_MECHANISM_INVALID,
+            "{} does not do what this function asks",
+            row.name
+        ),
+        None => fail!(CKR_MECHANISM_INVALID, "mechanism {kind:#x} is not known"),
+    }
+}
+
+impl Mechanism {
+    /// Whether the key's type and size fit. `CKR_KEY_TYPE_INCONSISTENT`, `CKR_KEY_SIZE_RANGE`.
+    pub fn check_key(&self, key_type: Option<CK_KEY_TYPE>, size: usize) -> Result<()> {
+        if !key_type.is_some_and(|key_type| self.key_types.contains(&key_type)) {
+            return fail!(
+                CKR_KEY_TYPE_INCONSISTENT,
+                "{} does not work with this type of key",
+                self.name
+            );
+        }
+        let size = size as CK_ULONG;
+        if size < self.sizes.0 || size > self.sizes.1 {
+            return fail!(
+                CKR_KEY_SIZE_RANGE,
+                "{} takes keys of {} to {}, not {size}",
+                self.name,
+                self.sizes.0,
+                self.sizes.1
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Hash functions by the mechanism that names them (PSS and OAEP parameters).
+pub fn hash_of(kind: CK_MECHANISM_TYPE) -> Option<Hash> {
+    match row(kind)?.plan {
+        Digest(hash) => Some(hash),
+        _ => Option::None,
+    }
+}
+
+/// Hash functions by the mask generation function that uses them.
+pub fn hash_of_mgf(mgf: CK_RSA_PKCS_MGF_TYPE) -> Option<Hash> {
+    match mgf {
+        CKG_MGF1_SHA1 => Some(Sha1),
+        CKG_MGF1_SHA224 => Some(Sha224),
+        CKG_MGF1_SHA256 => Some(Sha256),
+        CKG_MGF1_SHA384 => Some(Sha384),
+        CKG_MGF1_SHA512 => Some(Sha512),
+        _ => Option::None,
+    }
+}

@@ -1,0 +1,229 @@
+//! A run of the module: from C_Initialize to C_Finalize, in one process.
+
+use crate::config::Config;
+use crate::error::{Error, Result, fail};
+use crate::fork::{self, ForkCell};
+use crate::handle::Handles;
+use crate::lock::{Locked, Shared};
+use crate::log;
+use crate::memory;
+use crate::session::Session;
+use crate::slot::Slot;
+use crate::token::{self, Source};
+use cryptoki_sys::*;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::sync::{Arc, Condvar, Mutex, RwLock};
+
+/// What a process has: a run or none. It is leaked once for each process (a forked child finds
+/// [`PROCESS`] empty and makes its own: the parent's locks may be held for ever, its sessions and
+/// its database are the parent's).
+#[derive(Default)]
+struct Process {
+    run: RwLock<Option<Arc<Module>>>,
+    /// One C_Initialize or C_Finalize at a time.
+    change: Mutex<()>,
+}
+
+static PROCESS: ForkCell = ForkCell::new();
+
+/// One run.
+pub struct Module {
+    config: Config,
+    sources: Vec<Box<dyn Source>>,
+    slots: RwLock<BTreeMap<CK_SLOT_ID, Arc<Slot>>>,
+    sessions: Handles<Session>,
+    ended: Mutex<bool>,
+    event: Condvar,
+}
+
+fn not_initialized() -> Error {
+    Error::new(
+        CKR_CRYPTOKI_NOT_INITIALIZED,
+        "C_Initialize has not been called in this process",
+    )
+}
+
+/// The process's cell, `None` before the first C_Initialize and in a forked child.
+fn process() -> Option<&'static Process> {
+    crate::abi::leaked(PROCESS.get())
+}
+
+/// The run that is under way. `CKR_CRYPTOKI_NOT_INITIALIZED`.
+pub fn current() -> Result<Arc<Module>> {
+    process()
+        .and_then(|process| process.run.reading().clone())
+        .ok_or_else(not_initialized)
+}
+
+/// C_Initialize (5.4.1) with the configuration string that it was given.
+/// `CKR_CRYPTOKI_ALREADY_INITIALIZED`.
+pub fn initialize(
+    environment: impl Fn(&str) -> Option<OsString>,
+    reserved: Option<&str>,
+) -> Result<()> {
+    let process = match process() {
+        Some(process) => process,
+        None => {
+            let fresh = crate::abi::leak(Process::default());
+            // Of two threads that come first at once, one leaks a few empty bytes.
+            PROCESS.compare_exchange(0, crate::abi::address(fresh))?;
+            self::process().ok_or_else(not_initialized)?
+        }
+    };
+    let _one = process.change.locked();
+    if process.run.reading().is_some() {
+        return fail!(
+            CKR_CRYPTOKI_ALREADY_INITIALIZED,
+            "C_Initialize has been called already"
+        );
+    }
+    fork::install()?;
+    let config = Config::load(environment, reserved)?;
+    if let Some(switch) = &config.log
+        && let Err(reason) = log::configure(switch)
+    {
+        return fail!(CKR_FUNCTION_FAILED, "{reason}");
+    }
+    let module = Module {
+        sources: token::open(&config)?,
+        config,
+        slots: RwLock::default(),
+        sessions: Handles::default(),
+        ended: Mutex::new(false),
+        event: Condvar::new(),
+    };
+    module.look_for_slots()?;
+    *process.run.writing() = Some(Arc::new(module));
+    if !memory::locked() {
+        log::write(
+            log::Level::Info,
+            "C_Initialize: secrets cannot all be kept out of swap: raise RLIMIT_MEMLOCK",
+        );
+    }
+    Ok(())
+}
+
+/// C_Finalize (5.4.2). Calls that are running finish on what they hold.
+pub fn finalize() -> Result<()> {
+    let process = process().ok_or_else(not_initialized)?;
+    let _one = process.change.locked();
+    let module = process.run.writing().take().ok_or_else(not_initialized)?;
+    *module.ended.locked() = true;
+    module.event.notify_all();
+    for session in module.sessions.all() {
+        // Another thread may have closed it meanwhile.
+        let _ = module.close_session(session.handle);
+    }
+    for source in &module.sources {
+        source.close();
+    }
+    Ok(())
+}
+
+impl Module {
+    /// Adds the slots of tokens that have come to be since.
+    fn look_for_slots(&self) -> Result<()> {
+        let mut places = Vec::new();
+        for source in &self.sources {
+            places.extend(source.places()?);
+        }
+        let mut slots = self.slots.writing();
+        for place in places {
+            slots
+                .entry(place.id)
+                .or_insert_with(|| Arc::new(Slot::new(place, self.config.policy.clone())));
+        }
+        Ok(())
+    }
+
+    /// Every slot, by id. `look_again` where the caller asks for the first time in a listing: only
+    /// then may the list change (5.5.1).
+    pub fn slots(&self, look_again: bool) -> Result<Vec<Arc<Slot>>> {
+        if look_again {
+            self.look_for_slots()?;
+        }
+        Ok(self.slots.reading().values().cloned().collect())
+    }
+
+    /// One slot. `CKR_SLOT_ID_INVALID`.
+    pub fn slot(&self, id: CK_SLOT_ID) -> Result<Arc<Slot>> {
+        self.slots.reading().get(&id).cloned().ok_or_else(|| {
+            Error::new(
+                CKR_SLOT_ID_INVALID,
+                format!("there is no slot with id {id}"),
+            )
+        })
+    }
+
+    /// C_OpenSession (5.6.1): its handle.
+    pub fn open_session(&self, slot: CK_SLOT_ID, read_write: bool) -> Result<CK_SESSION_HANDLE> {
+        let session = Arc::new(Session::open(self.slot(slot)?, read_write)?);
+        let handle = session.handle;
+        self.sessions.insert(handle, session);
+        // A C_Finalize beside this call may have emptied the table just before.
+        if *self.ended.locked() {
+            // C_Finalize may have closed this one too.
+            let _ = self.close_session(handle);
+            return Err(not_initialized());
+        }
+        Ok(handle)
+    }
+
+    /// The session behind a handle. `CKR_SESSION_HANDLE_INVALID`.
+    pub fn session(&self, handle: CK_SESSION_HANDLE) -> Result<Arc<Session>> {
+        self.sessions.get(handle).ok_or_else(|| no_session(handle))
+    }
+
+    /// C_CloseSession (5.6.2).
+    pub fn close_session(&self, handle: CK_SESSION_HANDLE) -> Result<()> {
+        let session = self.sessions.remove(handle);
+        session.ok_or_else(|| no_session(handle))?.close();
+        Ok(())
+    }
+
+    /// C_CloseAllSessions (5.6.3).
+    pub fn close_all_sessions(&self, slot: CK_SLOT_ID) -> Result<()> {
+        self.slot(slot)?;
+        for session in self.sessions.all() {
+            if session.slot.place.id == slot && self.sessions.remove(session.handle).is_some() {
+                session.close();
+            }
+        }
+        Ok(())
+    }
+
+    /// C_Logout (5.6.10). What other sessions have begun with private keys ends too.
+    pub fn logout(&self, handle: CK_SESSION_HANDLE) -> Result<()> {
+        let session = self.session(handle)?;
+        session.slot.log_out()?;
+        for other in self.sessions.all() {
+            if Arc::ptr_eq(&other.slot, &session.slot) {
+                other.drop_stale();
+            }
+        }
+        Ok(())
+    }
+
+    /// C_WaitForSlotEvent (5.5.4) where no slot has events: blocking ends with C_Finalize.
+    pub fn wait_for_event(&self, block: bool) -> Result<CK_SLOT_ID> {
+        let mut ended = self.ended.locked();
+        if !block {
+            return fail!(CKR_NO_EVENT, "no slot event has happened");
+        }
+        while !*ended {
+            ended = self
+                .event
+                .wait(ended)
+                .unwrap_or_else(std::sync::PoisonError::into_inner);
+        }
+        Err(not_initialized())
+    }
+}
+
+fn no_session(handle: CK_SESSION_HANDLE) -> Error {
+    Error::new(
+        CKR_SESSION_HANDLE_INVALID,
+        format!("session {handle} is not open"),
+    )
+}

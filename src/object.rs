@@ -1,0 +1,335 @@
+//! Objects as the module holds them, and the index that finds one among a hundred thousand.
+
+use crate::attribute::{Attributes, Template};
+use crate::crypto::engine;
+use crate::error::{Error, Result};
+use crate::handle;
+use crate::key::{self, Secrets};
+use crate::memory::Secret;
+use crate::token::{NewObject, ObjectId, PrivateKey, Stored, Token};
+use cryptoki_sys::*;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::{Arc, OnceLock};
+
+/// An object that can be seen now: of the token, or of a session.
+pub struct Object {
+    /// Its handle, for as long as this process sees it.
+    pub handle: CK_OBJECT_HANDLE,
+    /// Its name and its readable attributes, CKA_UNIQUE_ID among them.
+    pub stored: Stored,
+    /// The session that made it and takes it along; `None` for a token object.
+    pub session: Option<SessionPart>,
+    /// The key, ready to use; wiped with the object when its user logs out.
+    private_key: OnceLock<Arc<dyn PrivateKey>>,
+    public_key: OnceLock<Arc<engine::PublicKey>>,
+    secret_key: OnceLock<Arc<Secret>>,
+    size: OnceLock<(usize, usize)>,
+}
+
+/// What a session object has that a token object does not.
+pub struct SessionPart {
+    /// Handle of the session.
+    pub owner: CK_SESSION_HANDLE,
+    /// Its secret values.
+    pub secrets: Secrets,
+}
+
+impl Object {
+    fn new(handle: CK_OBJECT_HANDLE, mut stored: Stored, session: Option<SessionPart>) -> Self {
+        stored.attributes.set(CKA_UNIQUE_ID, unique_id(&stored.id));
+        Self {
+            handle,
+            stored,
+            session,
+            private_key: OnceLock::new(),
+            public_key: OnceLock::new(),
+            secret_key: OnceLock::new(),
+            size: OnceLock::new(),
+        }
+    }
+
+    /// An object of a session.
+    pub fn of_session(owner: CK_SESSION_HANDLE, id: ObjectId, new: NewObject) -> Self {
+        let stored = Stored {
+            id,
+            attributes: new.attributes,
+        };
+        let part = SessionPart {
+            owner,
+            secrets: new.secrets,
+        };
+        Self::new(handle::next(), stored, Some(part))
+    }
+
+    /// This session object with other attributes.
+    pub(crate) fn with(&self, attributes: Attributes) -> Result<Self> {
+        let stored = Stored {
+            id: self.stored.id,
+            attributes,
+        };
+        let part = self.session.as_ref().map(|part| -> Result<_> {
+            let copied = |(kind, secret): &(_, Secret)| Ok((*kind, Secret::copy_of(secret)?));
+            Ok(SessionPart {
+                owner: part.owner,
+                secrets: part.secrets.iter().map(copied).collect::<Result<_>>()?,
+            })
+        });
+        Ok(Self::new(self.handle, stored, part.transpose()?))
+    }
+
+    /// Its readable attributes.
+    pub fn attributes(&self) -> &Attributes {
+        &self.stored.attributes
+    }
+
+    /// CKA_PRIVATE.
+    pub fn is_private(&self) -> bool {
+        self.attributes().is(CKA_PRIVATE)
+    }
+
+    /// CKA_TOKEN.
+    pub fn is_token(&self) -> bool {
+        self.session.is_none()
+    }
+
+    /// Size of a key as the mechanism table counts it (bits; bytes of a secret key), and length in
+    /// bytes of what an operation with it gives.
+    pub fn size(&self) -> (usize, usize) {
+        *self.size.get_or_init(|| key::size(self.attributes()))
+    }
+
+    /// The key of a private key object, parsed once.
+    pub fn private_key(&self, token: &dyn Token) -> Result<Arc<dyn PrivateKey>> {
+        cached(&self.private_key, || match &self.session {
+            None => token.private_key(&self.stored),
+            Some(_) => {
+                let secret = |attribute| self.secret(token, attribute);
+                let parts = key::private_parts(self.attributes(), &secret)?;
+                Ok(Arc::new(engine::PrivateKey::from_parts(&parts)?))
+            }
+        })
+    }
+
+    /// The key of a public key object, parsed once.
+    pub fn public_key(&self) -> Result<Arc<engine::PublicKey>> {
+        cached(&self.public_key, || {
+            let parts = key::public_parts(self.attributes())?;
+            Ok(Arc::new(engine::PublicKey::from_parts(&parts)?))
+        })
+    }
+
+    /// The bytes of a secret key object.
+    pub fn secret_key(&self, token: &dyn Token) -> Result<Arc<Secret>> {
+        cached(&self.secret_key, || {
+            let value = self.secret(token, CKA_VALUE)?;
+            let missing = || Error::new(CKR_DEVICE_ERROR, "the value of this key is missing");
+            Ok(Arc::new(value.ok_or_else(missing)?))
+        })
+    }
+
+    /// A secret value, `None` where the object has none of that type. Whether the caller may read
+    /// it is not asked here.
+    pub(crate) fn secret(
+        &self,
+        token: &dyn Token,
+        attribute: CK_ATTRIBUTE_TYPE,
+    ) -> Result<Option<Secret>> {
+        match &self.session {
+            None => token.secret(&self.stored.id, attribute),
+            Some(part) => part
+                .secrets
+                .iter()
+                .find(|secret| secret.0 == attribute)
+                .map(|secret| Secret::copy_of(&secret.1))
+                .transpose(),
+        }
+    }
+
+    /// Whether it has every attribute of the template with that very value.
+    fn matches(&self, template: &Template<'_>) -> bool {
+        template
+            .iter()
+            .all(|(attribute, value)| self.attributes().get(attribute) == Some(value))
+    }
+}
+
+/// CKA_UNIQUE_ID of a name: lower-case hexadecimal (PKCS#11 4.4.1: a UTF-8 string).
+fn unique_id(id: &ObjectId) -> Vec<u8> {
+    let digit = |nibble: u8| nibble + if nibble < 10 { b'0' } else { b'a' - 10 };
+    id.iter()
+        .flat_map(|byte| [digit(byte >> 4), digit(byte & 15)])
+        .collect()
+}
+
+/// What the cell holds, or what `make` makes of it; two threads may both make it once.
+fn cached<T: ?Sized>(
+    cell: &OnceLock<Arc<T>>,
+    make: impl FnOnce() -> Result<Arc<T>>,
+) -> Result<Arc<T>> {
+    if let Some(there) = cell.get() {
+        return Ok(there.clone());
+    }
+    let made = make()?;
+    Ok(cell.get_or_init(|| made).clone())
+}
+
+/// Attributes that clients search by.
+const INDEXED: [CK_ATTRIBUTE_TYPE; 4] = [CKA_CLASS, CKA_ID, CKA_LABEL, CKA_UNIQUE_ID];
+
+/// Objects by handle, by name, and by the attributes that clients search by.
+#[derive(Default)]
+pub struct Index {
+    objects: BTreeMap<CK_OBJECT_HANDLE, Arc<Object>>,
+    ids: HashMap<ObjectId, CK_OBJECT_HANDLE>,
+    values: [HashMap<Box<[u8]>, Handles>; INDEXED.len()],
+}
+
+/// Objects with one value of an attribute. Most values are one object's alone.
+enum Handles {
+    One(CK_OBJECT_HANDLE),
+    Many(BTreeSet<CK_OBJECT_HANDLE>),
+}
+
+impl Handles {
+    fn len(&self) -> usize {
+        match self {
+            Handles::One(_) => 1,
+            Handles::Many(handles) => handles.len(),
+        }
+    }
+
+    fn iter(&self) -> impl Iterator<Item = CK_OBJECT_HANDLE> {
+        let (one, many) = match self {
+            Handles::One(handle) => (Some(*handle), None),
+            Handles::Many(handles) => (None, Some(handles)),
+        };
+        one.into_iter().chain(many.into_iter().flatten().copied())
+    }
+
+    fn add(&mut self, handle: CK_OBJECT_HANDLE) {
+        match self {
+            Handles::One(first) => *self = Handles::Many(BTreeSet::from([*first, handle])),
+            Handles::Many(handles) => {
+                handles.insert(handle);
+            }
+        }
+    }
+
+    /// Whether none is left.
+    fn remove(&mut self, handle: CK_OBJECT_HANDLE) -> bool {
+        match self {
+            Handles::One(only) => *only == handle,
+            Handles::Many(handles) => {
+                handles.remove(&handle);
+                handles.is_empty()
+            }
+        }
+    }
+}
+
+impl Index {
+    /// The object behind a handle.
+    pub fn get(&self, handle: CK_OBJECT_HANDLE) -> Option<&Arc<Object>> {
+        self.objects.get(&handle)
+    }
+
+    /// The object of that name.
+    pub fn by_id(&self, id: &ObjectId) -> Option<&Arc<Object>> {
+        self.objects.get(self.ids.get(id)?)
+    }
+
+    /// Every object, by handle.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Object>> {
+        self.objects.values()
+    }
+
+    /// Handles of the objects that match a template, in ascending order.
+    ///
+    /// Of the attributes that are indexed, the one with the fewest objects says where to look.
+    pub fn find(&self, template: &Template<'_>) -> Vec<CK_OBJECT_HANDLE> {
+        let mut fewest: Option<&Handles> = None;
+        for (attribute, by_value) in INDEXED.iter().zip(&self.values) {
+            let Some(value) = template.get(*attribute) else {
+                continue;
+            };
+            let Some(handles) = by_value.get(value) else {
+                return Vec::new();
+            };
+            if fewest.is_none_or(|fewest| handles.len() < fewest.len()) {
+                fewest = Some(handles);
+            }
+        }
+        match fewest {
+            Some(handles) => handles
+                .iter()
+                .filter(|handle| self.get(*handle).is_some_and(|o| o.matches(template)))
+                .collect(),
+            None => self
+                .iter()
+                .filter(|object| object.matches(template))
+                .map(|object| object.handle)
+                .collect(),
+        }
+    }
+
+    /// Takes in an object of the token as it is now. It keeps the handle that it had; one that has
+    /// not changed keeps its parsed key too.
+    pub fn put(&mut self, stored: Stored) {
+        let before = self.by_id(&stored.id).cloned();
+        let handle = before.as_ref().map_or_else(handle::next, |o| o.handle);
+        let object = Object::new(handle, stored, None);
+        match before {
+            Some(before) if before.attributes() == object.attributes() => {}
+            Some(_) => {
+                self.remove(handle);
+                self.add(Arc::new(object));
+            }
+            None => self.add(Arc::new(object)),
+        }
+    }
+
+    /// Takes in an object that has its handle.
+    pub fn add(&mut self, object: Arc<Object>) {
+        for (attribute, by_value) in INDEXED.iter().zip(&mut self.values) {
+            let Some(value) = object.attributes().get(*attribute) else {
+                continue;
+            };
+            match by_value.get_mut(value) {
+                Some(handles) => handles.add(object.handle),
+                None => {
+                    by_value.insert(value.into(), Handles::One(object.handle));
+                }
+            }
+        }
+        self.ids.insert(object.stored.id, object.handle);
+        self.objects.insert(object.handle, object);
+    }
+
+    /// Lets an object go.
+    pub fn remove(&mut self, handle: CK_OBJECT_HANDLE) {
+        let Some(object) = self.objects.remove(&handle) else {
+            return;
+        };
+        self.ids.remove(&object.stored.id);
+        for (attribute, by_value) in INDEXED.iter().zip(&mut self.values) {
+            let Some(value) = object.attributes().get(*attribute) else {
+                continue;
+            };
+            if by_value.get_mut(value).is_some_and(|h| h.remove(handle)) {
+                by_value.remove(value);
+            }
+        }
+    }
+
+    /// Lets go every object of which `stays` says no.
+    pub fn retain(&mut self, mut stays: impl FnMut(&Object) -> bool) {
+        let gone: Vec<_> = self
+            .iter()
+            .filter(|object| !stays(object))
+            .map(|object| object.handle)
+            .collect();
+        for handle in gone {
+            self.remove(handle);
+        }
+    }
+}

@@ -1,0 +1,419 @@
+//! Encrypting and decrypting (PKCS#11 5.9, 5.11).
+
+use super::{Answer, Guard, Operations, Room, Step, collect, finish, none_active, with_room};
+use crate::crypto::{CipherMode, CryptScheme, Direction, engine};
+use crate::error::{Error, Result, fail};
+use crate::mechanism::{Mechanism, Parameter, Plan};
+use crate::memory::Secret;
+use crate::object::Object;
+use crate::session::Session;
+use crate::token::PrivateKey;
+use cryptoki_sys::*;
+use std::sync::{Arc, MutexGuard};
+use subtle::{ConstantTimeEq, ConstantTimeGreater};
+use zeroize::Zeroizing;
+
+const BLOCK: usize = 16;
+
+/// An encryption or decryption under way.
+pub struct Crypting {
+    pub(crate) guard: Guard,
+    method: Method,
+    updated: bool,
+}
+
+enum Method {
+    RsaEncrypt(Arc<engine::PublicKey>, Rsa),
+    RsaDecrypt(Arc<dyn PrivateKey>, Rsa),
+    Gcm(Gcm),
+    Blocks(Blocks),
+}
+
+/// RSA works in one piece.
+struct Rsa {
+    scheme: CryptScheme,
+    /// Length of the modulus in bytes; nothing that goes in or comes out is longer.
+    len: usize,
+    collected: Zeroizing<Vec<u8>>,
+}
+
+impl Rsa {
+    fn collect(&mut self, data: &[u8]) -> Result<()> {
+        if self.collected.len().saturating_add(data.len()) > self.len {
+            return fail!(
+                CKR_DATA_LEN_RANGE,
+                "the data is longer than the modulus of {} bytes",
+                self.len
+            );
+        }
+        collect(&mut self.collected, data)
+    }
+}
+
+/// AES-GCM works in one piece: no plaintext is given out before the tag holds.
+struct Gcm {
+    direction: Direction,
+    key: Arc<Secret>,
+    iv: Vec<u8>,
+    aad: Vec<u8>,
+    tag: usize,
+    collected: Zeroizing<Vec<u8>>,
+}
+
+impl Gcm {
+    fn answer_len(&self, more: usize) -> usize {
+        let input = self.collected.len().saturating_add(more);
+        match self.direction {
+            Direction::Encrypt => input.saturating_add(self.tag),
+            Direction::Decrypt => input.saturating_sub(self.tag),
+        }
+    }
+
+    fn run(mut self, data: &[u8]) -> Result<Vec<u8>> {
+        let input = if self.collected.is_empty() {
+            data
+        } else {
+            collect(&mut self.collected, data)?;
+            &self.collected
+        };
+        match self.direction {
+            Direction::Encrypt => engine::gcm_seal(&self.key, &self.iv, &self.aad, self.tag, input),
+            Direction::Decrypt => engine::gcm_open(&self.key, &self.iv, &self.aad, self.tag, input)
+                .map(|plain| plain.to_vec()),
+        }
+    }
+}
+
+/// A block cipher mode that is fed in pieces of any length.
+struct Blocks {
+    mode: CipherMode,
+    direction: Direction,
+    padded: bool,
+    key: Arc<Secret>,
+    cipher: engine::Cipher,
+    /// The last block of ciphertext that went through: from here CBC decrypts on.
+    chain: Vec<u8>,
+    /// Input that does not fill a block yet, or may be the padded last one.
+    pending: Zeroizing<Vec<u8>>,
+}
+
+impl Blocks {
+    fn new(
+        mode: CipherMode,
+        direction: Direction,
+        padded: bool,
+        key: Arc<Secret>,
+        iv: &[u8],
+    ) -> Result<Self> {
+        Ok(Self {
+            mode,
+            direction,
+            padded,
+            cipher: engine::Cipher::new(mode, direction, &key, iv)?,
+            key,
+            chain: iv.to_vec(),
+            pending: Zeroizing::default(),
+        })
+    }
+
+    /// Whether padding must be found and removed at the end.
+    fn unpads(&self) -> bool {
+        self.padded && self.direction == Direction::Decrypt
+    }
+
+    /// Whether padding must be added at the end.
+    fn pads(&self) -> bool {
+        self.padded && self.direction == Direction::Encrypt
+    }
+
+    /// How many bytes of `pending` and `more` can go through the cipher now.
+    fn ready(&self, more: usize) -> usize {
+        let total = self.pending.len().saturating_add(more);
+        if self.mode == CipherMode::Ctr {
+            return total;
+        }
+        let whole = total - total % BLOCK;
+        if self.unpads() && whole == total {
+            whole.saturating_sub(BLOCK)
+        } else {
+            whole
+        }
+    }
+
+    fn update(&mut self, data: &[u8]) -> Result<Vec<u8>> {
+        let ready = self.ready(data.len());
+        let mut output = std::mem::take(&mut *self.pending);
+        collect(&mut output, data)?;
+        *self.pending = output.split_off(ready);
+        if self.unpads()
+            && let Some(last) = output.last_chunk::<BLOCK>()
+        {
+            self.chain = last.to_vec();
+        }
+        self.cipher.update(&mut output)?;
+        Ok(output)
+    }
+
+    /// Length of the answer to a last piece of `more` bytes; at most, where padding is removed.
+    fn final_len(&self, more: usize) -> usize {
+        let total = self.pending.len().saturating_add(more);
+        if self.pads() {
+            total.saturating_add(BLOCK - total % BLOCK)
+        } else {
+            total
+        }
+    }
+
+    /// Refuses an input that is no whole number of blocks.
+    fn check_len(&self, more: usize) -> Result<()> {
+        let total = self.pending.len().saturating_add(more);
+        let any_length = self.mode == CipherMode::Ctr || self.pads();
+        let padding_is_missing = self.unpads() && total == 0;
+        if any_length || (total.is_multiple_of(BLOCK) && !padding_is_missing) {
+            return Ok(());
+        }
+        let rv = match self.direction {
+            Direction::Encrypt => CKR_DATA_LEN_RANGE,
+            Direction::Decrypt => CKR_ENCRYPTED_DATA_LEN_RANGE,
+        };
+        fail!(rv, "{total} bytes are no whole number of blocks of {BLOCK}")
+    }
+
+    fn finish(mut self, data: &[u8]) -> Result<Vec<u8>> {
+        let mut output = std::mem::take(&mut *self.pending);
+        collect(&mut output, data)?;
+        if self.pads() {
+            let padding = BLOCK - output.len() % BLOCK;
+            output.resize(output.len() + padding, padding as u8);
+        }
+        self.cipher.update(&mut output)?;
+        Ok(output)
+    }
+
+    /// The last piece of plaintext without its padding. The operation stays as it was.
+    fn unpad(&self, data: &[u8]) -> Result<Vec<u8>> {
+        let mut plain = Zeroizing::new(Vec::new());
+        collect(&mut plain, &self.pending)?;
+        collect(&mut plain, data)?;
+        engine::Cipher::new(self.mode, self.direction, &self.key, &self.chain)?
+            .update(&mut plain)?;
+        let stays = plain.len().saturating_sub(padding_len(&plain)?);
+        plain.truncate(stays);
+        Ok(plain.to_vec())
+    }
+}
+
+/// Length of the PKCS#7 padding (RFC 5652 6.3), found without a branch on its bytes.
+/// `CKR_ENCRYPTED_DATA_INVALID`.
+fn padding_len(plain: &[u8]) -> Result<usize> {
+    let refused = || Error::new(CKR_ENCRYPTED_DATA_INVALID, "the padding is not right");
+    let block = plain.last_chunk::<BLOCK>().ok_or_else(refused)?;
+    let [.., padding] = *block;
+    let mut good = !padding.ct_eq(&0) & !padding.ct_gt(&(BLOCK as u8));
+    for (from_end, byte) in (0u8..).zip(block.iter().rev()) {
+        let is_padding = padding.ct_gt(&from_end);
+        good &= !is_padding | byte.ct_eq(&padding);
+    }
+    if good.into() {
+        Ok(usize::from(padding))
+    } else {
+        Err(refused())
+    }
+}
+
+impl Method {
+    fn new(
+        session: &Session,
+        direction: Direction,
+        row: &Mechanism,
+        parameter: &Parameter,
+        key: &Object,
+    ) -> Result<Self> {
+        let token = session.slot.token();
+        let scheme = match (row.plan, parameter) {
+            (Plan::RsaPkcs1(None), _) => CryptScheme::RsaPkcs1,
+            (Plan::RsaRaw, _) => CryptScheme::RsaRaw,
+            (Plan::RsaOaep, Parameter::Oaep { hash, mgf, label }) => CryptScheme::RsaOaep {
+                hash: *hash,
+                mgf: *mgf,
+                label: label.clone(),
+            },
+            (Plan::Cipher { mode, padded }, parameter) => {
+                let iv = match parameter {
+                    Parameter::Iv(iv) => iv.as_slice(),
+                    _ => &[],
+                };
+                let key = key.secret_key(token)?;
+                return Blocks::new(mode, direction, padded, key, iv).map(Method::Blocks);
+            }
+            (Plan::Gcm, Parameter::Gcm { iv, aad, tag }) => {
+                return Ok(Method::Gcm(Gcm {
+                    direction,
+                    key: key.secret_key(token)?,
+                    iv: iv.clone(),
+                    aad: aad.clone(),
+                    tag: *tag,
+                    collected: Zeroizing::default(),
+                }));
+            }
+            _ => return fail!(CKR_MECHANISM_INVALID, "{} does not encrypt", row.name),
+        };
+        let rsa = Rsa {
+            scheme,
+            len: key.size().1,
+            collected: Zeroizing::default(),
+        };
+        Ok(match direction {
+            Direction::Encrypt => Method::RsaEncrypt(key.public_key()?, rsa),
+            Direction::Decrypt => Method::RsaDecrypt(key.private_key(token)?, rsa),
+        })
+    }
+}
+
+impl Crypting {
+    /// C_EncryptUpdate, C_DecryptUpdate.
+    fn update(mut self, data: &[u8], room: Room) -> Result<Step<Self>> {
+        let len = match &self.method {
+            Method::Blocks(blocks) => blocks.ready(data.len()),
+            _ => 0,
+        };
+        match room {
+            Room::Query => return Ok(Step::Again(self, Answer::Length(len))),
+            Room::Bytes(room) if room < len => {
+                return Ok(Step::Again(self, Answer::TooSmall(len)));
+            }
+            Room::Bytes(_) => self.updated = true,
+        }
+        let output = match &mut self.method {
+            Method::Blocks(blocks) => blocks.update(data)?,
+            Method::RsaEncrypt(_, rsa) | Method::RsaDecrypt(_, rsa) => {
+                rsa.collect(data)?;
+                Vec::new()
+            }
+            Method::Gcm(gcm) => {
+                collect(&mut gcm.collected, data)?;
+                Vec::new()
+            }
+        };
+        Ok(Step::Again(self, Answer::Bytes(output)))
+    }
+
+    /// The end, with `data` as the last piece. Where only the plaintext itself tells its length, it
+    /// is made first, and an answer that does not fit leaves the operation as it was.
+    fn finish(self, data: &[u8], room: Room) -> Result<Step<Self>> {
+        let (longest, plain) = match &self.method {
+            Method::RsaEncrypt(_, rsa) => (rsa.len, None),
+            Method::Gcm(gcm) => (gcm.answer_len(data.len()), None),
+            Method::RsaDecrypt(key, rsa) => {
+                let plain = || {
+                    let mut whole = rsa.collected.clone();
+                    collect(&mut whole, data)?;
+                    Ok(key.decrypt(&rsa.scheme, &whole)?.to_vec())
+                };
+                (rsa.len, (room != Room::Query).then(plain))
+            }
+            Method::Blocks(blocks) => {
+                blocks.check_len(data.len())?;
+                let unpads = blocks.unpads() && room != Room::Query;
+                let plain = unpads.then(|| blocks.unpad(data));
+                (blocks.final_len(data.len()), plain)
+            }
+        };
+        match plain.transpose()? {
+            Some(plain) => with_room(self, room, plain.len(), |_| Ok(plain)),
+            None => with_room(self, room, longest, |operation| match operation.method {
+                Method::RsaEncrypt(key, mut rsa) => {
+                    rsa.collect(data)?;
+                    key.encrypt(&rsa.scheme, &rsa.collected)
+                }
+                Method::Gcm(gcm) => gcm.run(data),
+                Method::Blocks(blocks) => blocks.finish(data),
+                Method::RsaDecrypt(key, mut rsa) => {
+                    rsa.collect(data)?;
+                    Ok(key.decrypt(&rsa.scheme, &rsa.collected)?.to_vec())
+                }
+            }),
+        }
+    }
+}
+
+impl Session {
+    fn crypting(
+        &self,
+        direction: Direction,
+        mechanism: CK_MECHANISM_TYPE,
+        parameter: &Parameter,
+        key: CK_OBJECT_HANDLE,
+    ) -> Result<Crypting> {
+        let (function, usage) = match direction {
+            Direction::Encrypt => (CKF_ENCRYPT, CKA_ENCRYPT),
+            Direction::Decrypt => (CKF_DECRYPT, CKA_DECRYPT),
+        };
+        let (row, key) = self.key_for(function, usage, mechanism, key)?;
+        Ok(Crypting {
+            guard: Guard::new(&self.slot, &key),
+            method: Method::new(self, direction, row, parameter, &key)?,
+            updated: false,
+        })
+    }
+
+    /// C_EncryptInit.
+    pub fn encrypt_init(
+        &self,
+        mechanism: CK_MECHANISM_TYPE,
+        parameter: &Parameter,
+        key: CK_OBJECT_HANDLE,
+    ) -> Result<()> {
+        let mut operations = self.operations();
+        none_active(&operations.encrypt)?;
+        operations.encrypt = Some(self.crypting(Direction::Encrypt, mechanism, parameter, key)?);
+        Ok(())
+    }
+
+    /// C_DecryptInit.
+    pub fn decrypt_init(
+        &self,
+        mechanism: CK_MECHANISM_TYPE,
+        parameter: &Parameter,
+        key: CK_OBJECT_HANDLE,
+    ) -> Result<()> {
+        let mut operations = self.operations();
+        none_active(&operations.decrypt)?;
+        operations.decrypt = Some(self.crypting(Direction::Decrypt, mechanism, parameter, key)?);
+        Ok(())
+    }
+
+    /// The operations, with the encryption or decryption fit to go on.
+    fn guarded(&self, direction: Direction) -> Result<MutexGuard<'_, Operations>> {
+        let mut operations = self.operations();
+        super::check_guard(operations.crypting(direction), |c| &c.guard, &self.slot)?;
+        Ok(operations)
+    }
+
+    /// C_Encrypt, C_Decrypt.
+    pub fn crypt(&self, direction: Direction, data: &[u8], room: Room) -> Result<Answer> {
+        finish(self.guarded(direction)?.crypting(direction), |operation| {
+            if operation.updated {
+                return fail!(
+                    CKR_OPERATION_ACTIVE,
+                    "this function comes before any update"
+                );
+            }
+            operation.finish(data, room)
+        })
+    }
+
+    /// C_EncryptUpdate, C_DecryptUpdate.
+    pub fn crypt_update(&self, direction: Direction, data: &[u8], room: Room) -> Result<Answer> {
+        finish(self.guarded(direction)?.crypting(direction), |operation| {
+            operation.update(data, room)
+        })
+    }
+
+    /// C_EncryptFinal, C_DecryptFinal.
+    pub fn crypt_final(&self, direction: Direction, room: Room) -> Result<Answer> {
+        finish(self.guarded(direction)?.crypting(direction), |operation| {
+            operation.finish(&[], room)
+        })
+    }
+}

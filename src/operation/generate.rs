@@ -1,0 +1,181 @@
+//! Generating keys and random numbers (PKCS#11 5.18.1, 5.18.2, 5.20).
+
+use super::complete::{complete_secret, note_birth};
+use crate::attribute::{self, Attributes, Birth, Built, Template};
+use crate::crypto::{KeySpec, engine};
+use crate::error::{Result, fail};
+use crate::key;
+use crate::mechanism::{Mechanism, Plan};
+use crate::memory::Secret;
+use crate::session::Session;
+use crate::token::{KeyPair, NewObject};
+use cryptoki_sys::*;
+
+/// Longest request that C_GenerateRandom is given to the engine at once.
+const RANDOM_PIECE: usize = 1 << 16;
+
+impl Session {
+    /// C_GenerateKey.
+    pub fn generate_key(
+        &self,
+        mechanism: CK_MECHANISM_TYPE,
+        template: &Template<'_>,
+    ) -> Result<CK_OBJECT_HANDLE> {
+        let era = self.slot.era();
+        let row = self.slot.mechanism(mechanism, CKF_GENERATE)?;
+        let key_type = row.key_types.first().copied();
+        let built = attribute::build(
+            Birth::Generate,
+            template,
+            Some(CKO_SECRET_KEY),
+            key_type,
+            false,
+        )?;
+        let mut attributes = built.attributes;
+        self.may_store(&attributes)?;
+        let len = attributes.ulong(CKA_VALUE_LEN).unwrap_or(0);
+        if len < row.sizes.0 || len > row.sizes.1 {
+            return fail!(
+                CKR_KEY_SIZE_RANGE,
+                "{} makes keys of {} to {} bytes, not {len}",
+                row.name,
+                row.sizes.0,
+                row.sizes.1
+            );
+        }
+        let mut value = Secret::zeroed(len as usize)?;
+        engine::random(&mut value)?;
+        complete_secret(&mut attributes, &value)?;
+        note_birth(&mut attributes, Some(mechanism));
+        let key = NewObject {
+            attributes,
+            secrets: vec![(CKA_VALUE, value)],
+        };
+        let handles = self.store(vec![key], None, era)?;
+        match handles.as_slice() {
+            [key] => Ok(*key),
+            _ => fail!(CKR_DEVICE_ERROR, "the new key cannot be found"),
+        }
+    }
+
+    /// C_GenerateKeyPair: handles of the public and of the private key.
+    pub fn generate_key_pair(
+        &self,
+        mechanism: CK_MECHANISM_TYPE,
+        public: &Template<'_>,
+        private: &Template<'_>,
+    ) -> Result<(CK_OBJECT_HANDLE, CK_OBJECT_HANDLE)> {
+        let era = self.slot.era();
+        let row = self.slot.mechanism(mechanism, CKF_GENERATE_KEY_PAIR)?;
+        let key_type = row.key_types.first().copied();
+        let half = |template, class| {
+            attribute::build(Birth::Generate, template, Some(class), key_type, false)
+        };
+        let Built {
+            attributes: mut public,
+            ..
+        } = half(public, CKO_PUBLIC_KEY)?;
+        let Built {
+            attributes: mut private,
+            ..
+        } = half(private, CKO_PRIVATE_KEY)?;
+        self.may_store(&public)?;
+        self.may_store(&private)?;
+        let spec = spec(row, &public)?;
+        share(&mut public, &mut private);
+
+        let KeyPair {
+            public: public_part,
+            private: private_part,
+            secrets,
+        } = if private.is(CKA_TOKEN) {
+            self.slot.token().generate(&spec)?
+        } else {
+            key::pair_attributes(engine::generate(&spec)?)?
+        };
+        public.extend(&public_part);
+        private.extend(&private_part);
+        note_birth(&mut public, Some(mechanism));
+        note_birth(&mut private, Some(mechanism));
+        let public_first = public.is(CKA_TOKEN) == private.is(CKA_TOKEN) || private.is(CKA_TOKEN);
+        let pair = vec![
+            NewObject {
+                attributes: public,
+                secrets: Vec::new(),
+            },
+            NewObject {
+                attributes: private,
+                secrets,
+            },
+        ];
+        let handles = self.store(pair, None, era)?;
+        match (handles.as_slice(), public_first) {
+            ([public, private], true) | ([private, public], false) => Ok((*public, *private)),
+            _ => fail!(CKR_DEVICE_ERROR, "the new key pair cannot be found"),
+        }
+    }
+
+    /// C_GenerateRandom.
+    pub fn random(&self, len: usize, mut write: impl FnMut(&[u8])) -> Result<()> {
+        let mut piece = [0; 256];
+        let mut large = Vec::new();
+        let piece = if len > piece.len() {
+            large.resize(len.min(RANDOM_PIECE), 0);
+            large.as_mut_slice()
+        } else {
+            piece.as_mut_slice()
+        };
+        let mut left = len;
+        while left > 0 {
+            let now = left.min(piece.len());
+            let (now_piece, _) = piece.split_at_mut(now);
+            engine::random(now_piece)?;
+            write(now_piece);
+            left -= now;
+        }
+        Ok(())
+    }
+}
+
+/// What key pair a mechanism and the public template ask for.
+fn spec(row: &Mechanism, public: &Attributes) -> Result<KeySpec> {
+    let spec = match row.plan {
+        Plan::RsaPair => KeySpec::Rsa {
+            bits: public.ulong(CKA_MODULUS_BITS).unwrap_or(0) as usize,
+            exponent: match public.get(CKA_PUBLIC_EXPONENT) {
+                Some(exponent) if !exponent.is_empty() => exponent.to_vec(),
+                _ => vec![1, 0, 1],
+            },
+        },
+        _ => key::spec_of_params(
+            public.key_type().unwrap_or(CK_UNAVAILABLE_INFORMATION),
+            public.get(CKA_EC_PARAMS).unwrap_or_default(),
+        )?,
+    };
+    if let KeySpec::Rsa { bits, .. } = &spec {
+        let bits = *bits as CK_ULONG;
+        if bits < row.sizes.0 || bits > row.sizes.1 || !bits.is_multiple_of(8) {
+            return fail!(
+                CKR_KEY_SIZE_RANGE,
+                "{} makes keys of {} to {} bits in whole bytes, not {bits}",
+                row.name,
+                row.sizes.0,
+                row.sizes.1
+            );
+        }
+    }
+    Ok(spec)
+}
+
+/// Clients find a key's other half by CKA_ID and CKA_LABEL: what one template leaves out, it takes
+/// from the other.
+fn share(public: &mut Attributes, private: &mut Attributes) {
+    for attribute in [CKA_ID, CKA_LABEL, CKA_SUBJECT] {
+        let of = |object: &Attributes| object.get(attribute).unwrap_or_default().to_vec();
+        match (of(public), of(private)) {
+            (empty, given) if empty.is_empty() => public.set(attribute, given),
+            (given, empty) if empty.is_empty() => private.set(attribute, given),
+            _ => {}
+        }
+    }
+}

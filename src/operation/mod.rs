@@ -1,0 +1,290 @@
+//! What a session does: operations that begin with C_…Init and end by their own rules.
+
+use crate::crypto::Direction;
+use crate::error::{Error, Result, fail};
+use crate::mechanism::Mechanism;
+use crate::object::Object;
+use crate::session::Session;
+use crate::slot::Slot;
+use crate::token::User;
+use cryptoki_sys::*;
+use std::sync::Arc;
+
+pub mod cipher;
+mod complete;
+pub mod digest;
+pub mod find;
+pub mod generate;
+pub mod objects;
+pub mod sign;
+
+/// The operations of a session that can be under way side by side (5.6, 5.1).
+#[derive(Default)]
+pub struct Operations {
+    pub(crate) find: Option<find::Search>,
+    pub(crate) digest: Option<digest::Digesting>,
+    pub(crate) sign: Option<sign::Signing>,
+    pub(crate) verify: Option<sign::Verifying>,
+    pub(crate) encrypt: Option<cipher::Crypting>,
+    pub(crate) decrypt: Option<cipher::Crypting>,
+}
+
+impl Operations {
+    /// Ends operations, by the CKF_ flags of their functions; whether there was one.
+    pub(crate) fn cancel(&mut self, functions: CK_FLAGS) -> bool {
+        let ask = |flag| functions & flag != 0;
+        let mut ended = ask(CKF_FIND_OBJECTS) && self.find.take().is_some();
+        ended |= ask(CKF_DIGEST) && self.digest.take().is_some();
+        ended |= ask(CKF_SIGN) && self.sign.take().is_some();
+        ended |= ask(CKF_VERIFY) && self.verify.take().is_some();
+        ended |= ask(CKF_ENCRYPT) && self.encrypt.take().is_some();
+        ended |= ask(CKF_DECRYPT) && self.decrypt.take().is_some();
+        ended
+    }
+
+    /// Ends the operations whose login is over.
+    pub(crate) fn drop_stale(&mut self, slot: &Slot) {
+        self.sign.take_if(|sign| sign.guard.is_stale(slot));
+        self.verify.take_if(|verify| verify.guard.is_stale(slot));
+        self.encrypt.take_if(|encrypt| encrypt.guard.is_stale(slot));
+        self.decrypt.take_if(|decrypt| decrypt.guard.is_stale(slot));
+    }
+
+    /// The encryption or the decryption.
+    pub(crate) fn crypting(&mut self, direction: Direction) -> &mut Option<cipher::Crypting> {
+        match direction {
+            Direction::Encrypt => &mut self.encrypt,
+            Direction::Decrypt => &mut self.decrypt,
+        }
+    }
+
+    /// The guard of the operation that waits for a context-specific login.
+    pub(crate) fn asks_for_pin(&mut self) -> Option<&mut Guard> {
+        let sign = self.sign.as_mut().map(|sign| &mut sign.guard);
+        let decrypt = self.decrypt.as_mut().map(|decrypt| &mut decrypt.guard);
+        sign.into_iter()
+            .chain(decrypt)
+            .find(|guard| guard.unconfirmed)
+    }
+}
+
+/// The room that a caller has for an answer (5.2, output length convention).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// A null buffer: how long would it be?
+    Query,
+    /// A buffer of so many bytes.
+    Bytes(usize),
+}
+
+/// An answer by that convention.
+#[derive(Debug)]
+pub enum Answer {
+    /// To a query: so many bytes, or fewer.
+    Length(usize),
+    /// CKR_BUFFER_TOO_SMALL: so many bytes are needed.
+    TooSmall(usize),
+    /// Here it is.
+    Bytes(Vec<u8>),
+}
+
+/// How a step of an operation comes out.
+pub(crate) enum Step<T> {
+    /// The operation is over, with this answer.
+    Done(Answer),
+    /// It goes on as it was.
+    Again(T, Answer),
+}
+
+/// Makes an answer of `len` bytes if the caller has room for it. Otherwise the operation stays.
+pub(crate) fn with_room<T>(
+    operation: T,
+    room: Room,
+    len: usize,
+    make: impl FnOnce(T) -> Result<Vec<u8>>,
+) -> Result<Step<T>> {
+    match room {
+        Room::Query => Ok(Step::Again(operation, Answer::Length(len))),
+        Room::Bytes(room) if room < len => Ok(Step::Again(operation, Answer::TooSmall(len))),
+        Room::Bytes(_) => make(operation).map(|bytes| Step::Done(Answer::Bytes(bytes))),
+    }
+}
+
+/// The only way an operation ends (5.2): it is taken out, and put back only for a length query or
+/// `CKR_BUFFER_TOO_SMALL`. An error ends it.
+pub(crate) fn finish<T>(
+    active: &mut Option<T>,
+    step: impl FnOnce(T) -> Result<Step<T>>,
+) -> Result<Answer> {
+    match step(take(active)?)? {
+        Step::Done(answer) => Ok(answer),
+        Step::Again(operation, answer) => {
+            *active = Some(operation);
+            Ok(answer)
+        }
+    }
+}
+
+/// The way an operation goes on: an error ends it.
+pub(crate) fn advance<T, R>(
+    active: &mut Option<T>,
+    step: impl FnOnce(&mut T) -> Result<R>,
+) -> Result<R> {
+    let mut operation = take(active)?;
+    let result = step(&mut operation)?;
+    *active = Some(operation);
+    Ok(result)
+}
+
+/// Takes an operation out. `CKR_OPERATION_NOT_INITIALIZED`.
+pub(crate) fn take<T>(active: &mut Option<T>) -> Result<T> {
+    active.take().ok_or_else(|| {
+        Error::new(
+            CKR_OPERATION_NOT_INITIALIZED,
+            "no such operation is under way in this session",
+        )
+    })
+}
+
+/// Refuses to begin an operation beside one of its kind. `CKR_OPERATION_ACTIVE`.
+pub(crate) fn none_active<T>(active: &Option<T>) -> Result<()> {
+    match active {
+        None => Ok(()),
+        Some(_) => fail!(
+            CKR_OPERATION_ACTIVE,
+            "an operation of this kind is under way in this session"
+        ),
+    }
+}
+
+/// What a key's use depends on from C_…Init to the end: the login it began under, and the PIN that
+/// a key with CKA_ALWAYS_AUTHENTICATE asks for each time (4.9, 5.6.8).
+#[derive(Debug)]
+pub struct Guard {
+    era: Option<u64>,
+    unconfirmed: bool,
+}
+
+impl Guard {
+    /// Of an operation with this key that begins now.
+    pub(crate) fn new(slot: &Slot, key: &Object) -> Self {
+        Self {
+            era: key.is_private().then(|| slot.era()),
+            unconfirmed: key.attributes().is(CKA_ALWAYS_AUTHENTICATE),
+        }
+    }
+
+    /// The PIN was right.
+    pub(crate) fn confirm(&mut self) {
+        self.unconfirmed = false;
+    }
+
+    /// Whether the login that it began under is over.
+    fn is_stale(&self, slot: &Slot) -> bool {
+        self.era
+            .is_some_and(|era| era != slot.era() || slot.user() != Some(User::User))
+    }
+
+    /// Refuses to go on after a logout, or without the PIN. `CKR_USER_NOT_LOGGED_IN`.
+    pub(crate) fn check(&self, slot: &Slot) -> Result<()> {
+        if self.is_stale(slot) {
+            return fail!(
+                CKR_USER_NOT_LOGGED_IN,
+                "the user logged out while the operation was under way"
+            );
+        }
+        if self.unconfirmed {
+            return fail!(
+                CKR_USER_NOT_LOGGED_IN,
+                "this key asks for the PIN each time: C_Login with CKU_CONTEXT_SPECIFIC first"
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Asks the guard of an operation that is about to go on; a refusal ends the operation.
+pub(crate) fn check_guard<T>(
+    active: &mut Option<T>,
+    guard: impl Fn(&T) -> &Guard,
+    slot: &Slot,
+) -> Result<()> {
+    match active
+        .as_ref()
+        .map(|operation| guard(operation).check(slot))
+    {
+        Some(Err(refusal)) => {
+            *active = None;
+            Err(refusal)
+        }
+        _ => Ok(()),
+    }
+}
+
+impl Session {
+    /// The row of a mechanism that an operation begins with, and its key, when the key may be used
+    /// so. `function` is the operation's CKF_ flag, `usage` the attribute that permits it.
+    ///
+    /// Errors: `CKR_MECHANISM_INVALID`, `CKR_KEY_HANDLE_INVALID`, `CKR_KEY_TYPE_INCONSISTENT`,
+    /// `CKR_KEY_SIZE_RANGE`, `CKR_KEY_FUNCTION_NOT_PERMITTED`.
+    fn key_for(
+        &self,
+        function: CK_FLAGS,
+        usage: CK_ATTRIBUTE_TYPE,
+        mechanism: CK_MECHANISM_TYPE,
+        key: CK_OBJECT_HANDLE,
+    ) -> Result<(&'static Mechanism, Arc<Object>)> {
+        let row = self.slot.mechanism(mechanism, function)?;
+        let key = self.key(key)?;
+        check_usage(&key, usage, mechanism)?;
+        row.check_key(key.attributes().key_type(), key.size().0)?;
+        Ok((row, key))
+    }
+}
+
+/// Refuses a key that may not be used so: its usage attribute is not true,
+/// CKA_ALLOWED_MECHANISMS names other mechanisms (empty: all are allowed), or today is not between
+/// CKA_START_DATE and CKA_END_DATE. What an old key made can still be verified and decrypted.
+/// `CKR_KEY_FUNCTION_NOT_PERMITTED`, `CKR_MECHANISM_INVALID`.
+fn check_usage(key: &Object, usage: CK_ATTRIBUTE_TYPE, mechanism: CK_MECHANISM_TYPE) -> Result<()> {
+    if !key.attributes().is(usage) {
+        return fail!(
+            CKR_KEY_FUNCTION_NOT_PERMITTED,
+            "{} of this key is not true",
+            crate::attribute::name(usage)
+        );
+    }
+    let makes_something_new = matches!(usage, CKA_SIGN | CKA_ENCRYPT);
+    if makes_something_new && !crate::attribute::is_valid_today(key.attributes()) {
+        return fail!(
+            CKR_KEY_FUNCTION_NOT_PERMITTED,
+            "today is not between CKA_START_DATE and CKA_END_DATE of this key"
+        );
+    }
+    let allowed = key.attributes().get(CKA_ALLOWED_MECHANISMS);
+    let left_out = allowed.is_some_and(|allowed| {
+        !allowed.is_empty()
+            && !allowed
+                .chunks_exact(size_of::<CK_MECHANISM_TYPE>())
+                .any(|one| one == mechanism.to_ne_bytes())
+    });
+    if left_out {
+        return fail!(
+            CKR_MECHANISM_INVALID,
+            "CKA_ALLOWED_MECHANISMS of this key leaves the mechanism out"
+        );
+    }
+    Ok(())
+}
+
+/// Adds to what is collected for a mechanism that works in one piece. `CKR_HOST_MEMORY`.
+pub(crate) fn collect(collected: &mut Vec<u8>, data: &[u8]) -> Result<()> {
+    collected.try_reserve(data.len()).map_err(|_| {
+        Error::new(
+            CKR_HOST_MEMORY,
+            "no memory to collect the data of this operation",
+        )
+    })?;
+    collected.extend_from_slice(data);
+    Ok(())
+}

@@ -1,0 +1,283 @@
+//! Making, copying, changing, reading and destroying objects (PKCS#11 5.7).
+
+use super::complete::{complete, note_birth};
+use crate::attribute::{self, Attributes, Birth, Template};
+use crate::error::{Error, Result, fail};
+use crate::key::Secrets;
+use crate::memory::Secret;
+use crate::object::Object;
+use crate::session::Session;
+use crate::token::{NewObject, User};
+use cryptoki_sys::*;
+use std::sync::Arc;
+
+/// Marks a public key that the token put beside an imported private key. It goes with that key, and
+/// gives way to one that the caller stores.
+const COMPANION: CK_ATTRIBUTE_TYPE = CKA_VENDOR_DEFINED | 0x4e54_0001;
+
+/// What C_GetAttributeValue finds (5.7.5).
+#[derive(Debug)]
+pub enum Value {
+    /// The value.
+    Bytes(Vec<u8>),
+    /// A value that may be read but is not left lying about.
+    Secret(Secret),
+    /// CKR_ATTRIBUTE_SENSITIVE.
+    Sensitive,
+    /// CKR_ATTRIBUTE_TYPE_INVALID.
+    Unknown,
+}
+
+impl Session {
+    fn by_so(&self) -> bool {
+        self.slot.user() == Some(User::SecurityOfficer)
+    }
+
+    /// Stores new objects where their CKA_TOKEN says, in the place of `replaced`, all or none.
+    /// `era` is from before the caller's login was looked at.
+    pub(crate) fn store(
+        &self,
+        new: Vec<NewObject>,
+        replaced: Option<&Object>,
+        era: u64,
+    ) -> Result<Vec<CK_OBJECT_HANDLE>> {
+        let (on_token, of_session): (Vec<_>, Vec<_>) = new
+            .into_iter()
+            .partition(|object| object.attributes.is(CKA_TOKEN));
+        // Only a key pair can have one of each (5.18.2).
+        let mut handles = Vec::new();
+        if !of_session.is_empty() {
+            handles = self
+                .slot
+                .insert_session_objects(self.handle, of_session, era)?;
+            self.own(&handles)?;
+            if let Some(replaced) = replaced.filter(|object| !object.is_token()) {
+                self.slot.forget(&[replaced.handle]);
+            }
+        }
+        if !on_token.is_empty() {
+            let replaced = replaced.filter(|object| object.is_token());
+            let replaced: Vec<_> = replaced
+                .map(|object| object.stored.id)
+                .into_iter()
+                .collect();
+            match self.slot.insert(on_token, &replaced) {
+                Ok(stored) => handles.extend(stored),
+                Err(refusal) => {
+                    self.slot.forget(&handles);
+                    return Err(refusal);
+                }
+            }
+        }
+        Ok(handles)
+    }
+
+    /// Refuses what this session may not write, by the attributes that the object will have.
+    pub(crate) fn may_store(&self, attributes: &Attributes) -> Result<()> {
+        self.may_write(attributes.is(CKA_TOKEN), attributes.is(CKA_PRIVATE))
+    }
+
+    /// C_CreateObject (5.7.1).
+    pub fn create(&self, template: &Template<'_>) -> Result<CK_OBJECT_HANDLE> {
+        let era = self.slot.era();
+        let built = attribute::build(Birth::Create, template, None, None, self.by_so())?;
+        self.may_store(&built.attributes)?;
+        let mut object = complete(built)?;
+        let mut replaced = None;
+        let mut companion = None;
+        match object.attributes.class() {
+            Some(CKO_PRIVATE_KEY) => companion = self.companion(&object.attributes)?,
+            Some(CKO_PUBLIC_KEY) => replaced = self.companion_of(&object.attributes)?,
+            _ => {}
+        }
+        note_birth(&mut object.attributes, None);
+        let new = std::iter::once(object).chain(companion).collect();
+        let handles = self.store(new, replaced.as_deref(), era)?;
+        handles
+            .first()
+            .copied()
+            .ok_or_else(|| Error::new(CKR_DEVICE_ERROR, "the new object cannot be found"))
+    }
+
+    /// The public key to be stored beside a private key, unless there is one.
+    fn companion(&self, private: &Attributes) -> Result<Option<NewObject>> {
+        let same = |attribute| (attribute, private.get(attribute).unwrap_or_default());
+        let class = CKO_PUBLIC_KEY.to_ne_bytes();
+        let known = Template::new(vec![
+            (CKA_CLASS, class.as_slice()),
+            same(CKA_ID),
+            same(CKA_PUBLIC_KEY_INFO),
+        ])?;
+        if !self.find_all(&known)?.is_empty() {
+            return Ok(None);
+        }
+        let shared = [
+            CKA_KEY_TYPE,
+            CKA_TOKEN,
+            CKA_ID,
+            CKA_LABEL,
+            CKA_SUBJECT,
+            CKA_MODULUS,
+            CKA_PUBLIC_EXPONENT,
+            CKA_EC_PARAMS,
+            CKA_EC_POINT,
+        ];
+        let mut pairs = vec![(CKA_CLASS, class.as_slice())];
+        pairs.extend(
+            shared
+                .into_iter()
+                .filter_map(|attribute| Some((attribute, private.get(attribute)?))),
+        );
+        let template = Template::new(pairs)?;
+        let mut public = complete(attribute::build(
+            Birth::Create,
+            &template,
+            None,
+            None,
+            false,
+        )?)?;
+        note_birth(&mut public.attributes, None);
+        public.attributes.set_bool(COMPANION, true);
+        Ok(Some(public))
+    }
+
+    /// The companion with this key and CKA_ID, where the token made one.
+    fn companion_of(&self, key: &Attributes) -> Result<Option<Arc<Object>>> {
+        let class = CKO_PUBLIC_KEY.to_ne_bytes();
+        let mut pairs = vec![(CKA_CLASS, class.as_slice()), (COMPANION, &[CK_TRUE])];
+        for attribute in [CKA_TOKEN, CKA_ID, CKA_PUBLIC_KEY_INFO] {
+            pairs.push((attribute, key.get(attribute).unwrap_or_default()));
+        }
+        let found = self.find_all(&Template::new(pairs)?)?;
+        found.first().map(|handle| self.object(*handle)).transpose()
+    }
+
+    /// C_CopyObject (5.7.2).
+    pub fn copy(
+        &self,
+        handle: CK_OBJECT_HANDLE,
+        template: &Template<'_>,
+    ) -> Result<CK_OBJECT_HANDLE> {
+        let era = self.slot.era();
+        let object = self.object(handle)?;
+        let mut attributes = attribute::copy(object.attributes(), template, self.by_so())?;
+        self.may_store(&attributes)?;
+        attributes.remove(COMPANION);
+        attributes.remove(CKA_UNIQUE_ID);
+        let secrets = self.secrets_of(&object)?;
+        let copy = NewObject {
+            attributes,
+            secrets,
+        };
+        let handles = self.store(vec![copy], None, era)?;
+        handles
+            .first()
+            .copied()
+            .ok_or_else(|| Error::new(CKR_DEVICE_ERROR, "the copy cannot be found"))
+    }
+
+    fn secrets_of(&self, object: &Object) -> Result<Secrets> {
+        let mut secrets = Secrets::new();
+        for attribute in attribute::secrets_of(object.attributes()) {
+            if let Some(secret) = object.secret(self.slot.token(), attribute)? {
+                secrets.push((attribute, secret));
+            }
+        }
+        let is_key = matches!(
+            object.attributes().class(),
+            Some(CKO_PRIVATE_KEY | CKO_SECRET_KEY)
+        );
+        if is_key && secrets.is_empty() {
+            return fail!(
+                CKR_ACTION_PROHIBITED,
+                "the key cannot be copied: it never leaves its chip"
+            );
+        }
+        Ok(secrets)
+    }
+
+    /// C_DestroyObject (5.7.3).
+    pub fn destroy(&self, handle: CK_OBJECT_HANDLE) -> Result<()> {
+        let object = self.object(handle)?;
+        if !object.attributes().is(CKA_DESTROYABLE) {
+            return fail!(CKR_ACTION_PROHIBITED, "the object is not destroyable");
+        }
+        self.may_store(object.attributes())?;
+        let companion = self.companion_to_follow(&object)?;
+        match &companion {
+            Some(companion) => self.slot.remove(&[&object, companion]),
+            None => self.slot.remove(&[&object]),
+        }
+    }
+
+    fn companion_to_follow(&self, object: &Object) -> Result<Option<Arc<Object>>> {
+        match object.attributes().class() {
+            Some(CKO_PRIVATE_KEY) => self.companion_of(object.attributes()),
+            _ => Ok(None),
+        }
+    }
+
+    /// C_SetAttributeValue (5.7.6): everything that the template asks, or nothing. The rules are
+    /// asked of the object as it is at the moment of the change.
+    pub fn set(&self, handle: CK_OBJECT_HANDLE, template: &Template<'_>) -> Result<()> {
+        let object = self.object(handle)?;
+        self.may_store(object.attributes())?;
+        let by_so = self.by_so();
+        // Refused here already where it can be: that costs no transaction.
+        attribute::change(object.attributes(), template, by_so)?;
+        let companion = self.companion_to_follow(&object)?;
+        let both: Vec<&Object> = std::iter::once(&*object)
+            .chain(companion.as_deref())
+            .collect();
+        let mut key = Attributes::new();
+        self.slot.update(&both, &mut |id, now| {
+            if *id == object.stored.id {
+                key = attribute::change(now, template, by_so)?;
+                return Ok(key.clone());
+            }
+            let mut follows = now.clone();
+            for attribute in [CKA_ID, CKA_LABEL, CKA_SUBJECT] {
+                follows.set(attribute, key.get(attribute).unwrap_or_default());
+            }
+            Ok(follows)
+        })
+    }
+
+    /// C_GetAttributeValue (5.7.5): one answer for each type, in order.
+    pub fn get(&self, handle: CK_OBJECT_HANDLE, types: &[CK_ATTRIBUTE_TYPE]) -> Result<Vec<Value>> {
+        let object = self.object(handle)?;
+        types
+            .iter()
+            .map(|attribute| self.value(&object, *attribute))
+            .collect()
+    }
+
+    fn value(&self, object: &Object, attribute: CK_ATTRIBUTE_TYPE) -> Result<Value> {
+        let attributes = object.attributes();
+        if attribute == COMPANION {
+            return Ok(Value::Unknown);
+        }
+        if let Some(value) = attributes.get(attribute) {
+            return Ok(Value::Bytes(value.to_vec()));
+        }
+        if !attribute::is_secret(attribute, attributes) {
+            return Ok(Value::Unknown);
+        }
+        if !attribute::is_readable(attributes) {
+            return Ok(Value::Sensitive);
+        }
+        Ok(object
+            .secret(self.slot.token(), attribute)?
+            .map_or(Value::Unknown, Value::Secret))
+    }
+
+    /// C_GetObjectSize (5.7.4): bytes of the readable attributes, with their types.
+    pub fn size(&self, handle: CK_OBJECT_HANDLE) -> Result<usize> {
+        let object = self.object(handle)?;
+        Ok(object
+            .attributes()
+            .iter()
+            .map(|(_, value)| value.len() + size_of::<CK_ATTRIBUTE_TYPE>())
+            .sum())
+    }
+}

@@ -1,0 +1,425 @@
+//! A slot: a place with a token, who is logged in to it, and the objects that can be seen in it.
+
+use crate::attribute::{Attributes, Template};
+use crate::config::Policy;
+use crate::error::{Error, Result, fail};
+use crate::lock::{Locked, Shared};
+use crate::mechanism::{MECHANISMS, Mechanism};
+use crate::object::{Index, Object};
+use crate::token::{Change, NewObject, ObjectId, Place, Stored, Token, User};
+use cryptoki_sys::*;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
+/// One slot. It lives from the C_Initialize or C_GetSlotList that found it to C_Finalize.
+pub struct Slot {
+    /// Where it is.
+    pub place: Place,
+    pub(crate) policy: Policy,
+    state: Mutex<State>,
+    /// One login, logout or PIN change at a time; not held by anything that signs.
+    login: Mutex<()>,
+    /// Counts logouts: what a private key was allowed to do before, it is not allowed after.
+    era: AtomicU64,
+    objects: RwLock<Objects>,
+    /// Profiles and mechanisms: objects that every token has (4.12, 4.13).
+    built_in: Index,
+}
+
+#[derive(Default)]
+struct State {
+    user: Option<User>,
+    read_only_sessions: CK_ULONG,
+    read_write_sessions: CK_ULONG,
+}
+
+#[derive(Default)]
+struct Objects {
+    index: Index,
+    /// The token's revision that the index shows; `None`: load everything again.
+    revision: Option<u64>,
+}
+
+/// Read access to the index, brought up to date.
+pub struct View<'a>(RwLockReadGuard<'a, Objects>);
+
+impl std::ops::Deref for View<'_> {
+    type Target = Index;
+    fn deref(&self) -> &Index {
+        &self.0.index
+    }
+}
+
+impl Slot {
+    /// A slot on a place, nobody logged in.
+    pub fn new(place: Place, policy: Policy) -> Self {
+        Self {
+            policy,
+            state: Mutex::default(),
+            login: Mutex::default(),
+            era: AtomicU64::new(0),
+            objects: RwLock::default(),
+            built_in: built_in(&*place.token),
+            place,
+        }
+    }
+
+    /// The token in it.
+    pub fn token(&self) -> &dyn Token {
+        &*self.place.token
+    }
+
+    /// Who is logged in.
+    pub fn user(&self) -> Option<User> {
+        self.state.locked().user
+    }
+
+    /// A number that stays the same from login to logout.
+    pub fn era(&self) -> u64 {
+        self.era.load(Ordering::Acquire)
+    }
+
+    /// Sessions that are open: all, and those for reading and writing.
+    pub fn sessions(&self) -> (CK_ULONG, CK_ULONG) {
+        let state = self.state.locked();
+        (
+            state.read_only_sessions + state.read_write_sessions,
+            state.read_write_sessions,
+        )
+    }
+
+    /// The mechanisms that table and token both offer.
+    pub fn mechanisms(&self) -> impl Iterator<Item = &'static Mechanism> {
+        MECHANISMS.iter().filter(|row| self.token().can(row))
+    }
+
+    /// The row of a mechanism that this token offers for `function` (a CKF_ flag).
+    pub fn mechanism(
+        &self,
+        kind: CK_MECHANISM_TYPE,
+        function: CK_FLAGS,
+    ) -> Result<&'static Mechanism> {
+        let row = crate::mechanism::serving(kind, function)?;
+        if self.token().can(row) {
+            Ok(row)
+        } else {
+            fail!(
+                CKR_MECHANISM_INVALID,
+                "this token does not offer {}",
+                row.name
+            )
+        }
+    }
+
+    /// Counts a session in (C_OpenSession 5.6.1).
+    pub(crate) fn enter(&self, read_write: bool) -> Result<()> {
+        let mut state = self.state.locked();
+        if !read_write && state.user == Some(User::SecurityOfficer) {
+            return fail!(
+                CKR_SESSION_READ_WRITE_SO_EXISTS,
+                "the security officer is logged in: only read/write sessions can be opened"
+            );
+        }
+        if read_write {
+            state.read_write_sessions += 1;
+        } else {
+            state.read_only_sessions += 1;
+        }
+        Ok(())
+    }
+
+    /// Counts a session out; the last one logs out (5.6.2).
+    pub(crate) fn leave(&self, read_write: bool) {
+        let mut state = self.state.locked();
+        let count = if read_write {
+            &mut state.read_write_sessions
+        } else {
+            &mut state.read_only_sessions
+        };
+        *count = count.saturating_sub(1);
+        let last = state.read_only_sessions + state.read_write_sessions == 0;
+        if last && state.user.is_some() {
+            self.end_login(&mut state);
+        }
+    }
+
+    /// C_Login of the SO or the user (5.6.8).
+    pub(crate) fn log_in(&self, user: User, pin: &[u8]) -> Result<()> {
+        let _one = self.login.locked();
+        self.may_log_in(&self.state.locked(), user)?;
+        // The PIN check takes long on purpose; sessions open and close meanwhile.
+        self.token().login(user, pin)?;
+        let mut state = self.state.locked();
+        let refusal = self.may_log_in(&state, user);
+        state.user = Some(user);
+        self.objects.writing().revision = None;
+        if refusal.is_err() {
+            self.end_login(&mut state);
+        }
+        refusal
+    }
+
+    fn may_log_in(&self, state: &State, user: User) -> Result<()> {
+        match state.user {
+            Some(now) if now == user => {
+                return fail!(CKR_USER_ALREADY_LOGGED_IN, "this user is logged in already");
+            }
+            Some(_) => {
+                return fail!(
+                    CKR_USER_ANOTHER_ALREADY_LOGGED_IN,
+                    "somebody else is logged in; log out first"
+                );
+            }
+            None => {}
+        }
+        if state.read_only_sessions + state.read_write_sessions == 0 {
+            return fail!(CKR_SESSION_HANDLE_INVALID, "the session was closed");
+        }
+        if user == User::SecurityOfficer && state.read_only_sessions > 0 {
+            return fail!(
+                CKR_SESSION_READ_ONLY_EXISTS,
+                "the security officer cannot log in while a read-only session is open"
+            );
+        }
+        Ok(())
+    }
+
+    /// Checks the user's PIN once more, for a key that asks each time (5.6.8, CKU_CONTEXT_SPECIFIC).
+    pub(crate) fn confirm(&self, pin: &[u8]) -> Result<()> {
+        let _one = self.login.locked();
+        if self.user() != Some(User::User) {
+            return fail!(CKR_USER_NOT_LOGGED_IN, "the user is not logged in");
+        }
+        self.token().login(User::User, pin)
+    }
+
+    /// C_Logout (5.6.10).
+    pub(crate) fn log_out(&self) -> Result<()> {
+        let _one = self.login.locked();
+        let mut state = self.state.locked();
+        if state.user.is_none() {
+            return fail!(CKR_USER_NOT_LOGGED_IN, "nobody is logged in");
+        }
+        self.end_login(&mut state);
+        Ok(())
+    }
+
+    fn end_login(&self, state: &mut State) {
+        let mut objects = self.objects.writing();
+        self.era.fetch_add(1, Ordering::AcqRel);
+        self.token().logout();
+        // "All private session objects are destroyed" (5.6.10), and token objects are not seen.
+        objects.index.retain(|object| !object.is_private());
+        state.user = None;
+    }
+
+    /// C_InitToken (5.5.7): no session may be open.
+    pub fn initialize(&self, so_pin: &[u8], label: &str) -> Result<()> {
+        let _one = self.login.locked();
+        if self.sessions().0 > 0 {
+            return fail!(
+                CKR_SESSION_EXISTS,
+                "close every session before the token is initialized"
+            );
+        }
+        self.token().initialize(so_pin, label)?;
+        *self.objects.writing() = Objects::default();
+        Ok(())
+    }
+
+    /// C_InitPIN (5.5.8).
+    pub(crate) fn init_pin(&self, pin: &[u8]) -> Result<()> {
+        let _one = self.login.locked();
+        if self.user() != Some(User::SecurityOfficer) {
+            return fail!(
+                CKR_USER_NOT_LOGGED_IN,
+                "only the security officer sets the user's PIN: log in as SO"
+            );
+        }
+        self.token().init_pin(pin)
+    }
+
+    /// C_SetPIN (5.5.9): of whoever is logged in, of the user where nobody is.
+    pub(crate) fn set_pin(&self, old: &[u8], new: &[u8]) -> Result<()> {
+        let _one = self.login.locked();
+        self.token()
+            .set_pin(self.user().unwrap_or(User::User), old, new)
+    }
+
+    /// The objects that can be seen now, other processes' changes included.
+    pub fn objects(&self) -> Result<View<'_>> {
+        let revision = self.token().revision()?;
+        let objects = self.objects.reading();
+        if objects.revision == Some(revision) {
+            return Ok(View(objects));
+        }
+        drop(objects);
+        let mut objects = self.objects.writing();
+        self.refresh(&mut objects)?;
+        Ok(View(RwLockWriteGuard::downgrade(objects)))
+    }
+
+    fn refresh(&self, objects: &mut Objects) -> Result<()> {
+        let changes = self.token().changes(objects.revision)?;
+        if changes.complete {
+            let mut there: Vec<ObjectId> = changes.stored.iter().map(|o| o.id).collect();
+            there.sort_unstable();
+            objects.index.retain(|object| {
+                !object.is_token() || there.binary_search(&object.stored.id).is_ok()
+            });
+        }
+        for id in &changes.removed {
+            if let Some(handle) = objects.index.by_id(id).map(|object| object.handle) {
+                objects.index.remove(handle);
+            }
+        }
+        for stored in changes.stored {
+            objects.index.put(stored);
+        }
+        objects.revision = Some(changes.revision);
+        Ok(())
+    }
+
+    /// Handles of the built-in objects that match. They show only to who asks for their class:
+    /// older clients do not know them (4.12.1).
+    pub(crate) fn built_in(&self, template: &Template<'_>) -> Vec<CK_OBJECT_HANDLE> {
+        match template.ulong(CKA_CLASS) {
+            Some(CKO_PROFILE | CKO_MECHANISM) => self.built_in.find(template),
+            _ => Vec::new(),
+        }
+    }
+
+    /// The object behind a handle.
+    pub fn object(&self, handle: CK_OBJECT_HANDLE) -> Result<Option<Arc<Object>>> {
+        let found = self.objects()?.get(handle).cloned();
+        Ok(found.or_else(|| self.built_in.get(handle).cloned()))
+    }
+
+    /// Stores new token objects in the place of others, all or none, and returns their handles.
+    pub(crate) fn insert(
+        &self,
+        new: Vec<NewObject>,
+        replaced: &[ObjectId],
+    ) -> Result<Vec<CK_OBJECT_HANDLE>> {
+        let ids = self.token().insert(new, replaced)?;
+        let objects = self.objects()?;
+        Ok(ids
+            .iter()
+            .filter_map(|id| objects.by_id(id).map(|object| object.handle))
+            .collect())
+    }
+
+    /// Takes in new objects of a session. `era` is from before the caller's login was looked at: a
+    /// private object does not come in after its user has logged out.
+    pub(crate) fn insert_session_objects(
+        &self,
+        owner: CK_SESSION_HANDLE,
+        new: Vec<NewObject>,
+        era: u64,
+    ) -> Result<Vec<CK_OBJECT_HANDLE>> {
+        let made: Vec<Arc<Object>> = new
+            .into_iter()
+            .map(|new| {
+                let mut id = ObjectId::default();
+                crate::crypto::engine::random(&mut id)?;
+                Ok(Arc::new(Object::of_session(owner, id, new)))
+            })
+            .collect::<Result<_>>()?;
+        let handles = made.iter().map(|object| object.handle).collect();
+        let mut objects = self.objects.writing();
+        if era != self.era() && made.iter().any(|object| object.is_private()) {
+            return fail!(CKR_USER_NOT_LOGGED_IN, "the user has just logged out");
+        }
+        for object in made {
+            objects.index.add(object);
+        }
+        Ok(handles)
+    }
+
+    /// Gives objects of one kind, in this order, the attributes that `change` makes of those they
+    /// have at that moment; all or none.
+    pub(crate) fn update(&self, changed: &[&Object], change: &mut Change<'_>) -> Result<()> {
+        let ids: Vec<_> = changed
+            .iter()
+            .filter(|object| object.is_token())
+            .map(|object| object.stored.id)
+            .collect();
+        if !ids.is_empty() {
+            return self.token().update(&ids, change);
+        }
+        let mut objects = self.objects.writing();
+        let mut made = Vec::new();
+        for object in changed {
+            let now = objects.index.get(object.handle).ok_or_else(|| {
+                Error::new(
+                    CKR_OBJECT_HANDLE_INVALID,
+                    "the object has just been destroyed",
+                )
+            })?;
+            let attributes = change(&now.stored.id, now.attributes())?;
+            made.push(Arc::new(now.with(attributes)?));
+        }
+        for object in made {
+            objects.index.remove(object.handle);
+            objects.index.add(object);
+        }
+        Ok(())
+    }
+
+    /// Destroys objects of one kind, all or none.
+    pub(crate) fn remove(&self, gone: &[&Object]) -> Result<()> {
+        let ids: Vec<_> = gone
+            .iter()
+            .filter(|object| object.is_token())
+            .map(|object| object.stored.id)
+            .collect();
+        if !ids.is_empty() {
+            self.token().remove(&ids)?;
+        }
+        let mut objects = self.objects.writing();
+        for object in gone {
+            objects.index.remove(object.handle);
+        }
+        Ok(())
+    }
+
+    /// Lets the objects of a closed session go (5.6.2).
+    pub(crate) fn forget(&self, handles: &[CK_OBJECT_HANDLE]) {
+        if handles.is_empty() {
+            return;
+        }
+        let mut objects = self.objects.writing();
+        for handle in handles {
+            objects.index.remove(*handle);
+        }
+    }
+}
+
+/// The profiles that the module keeps (PKCS#11 Profiles 3.2), and a mechanism object for each row
+/// that the token offers.
+fn built_in(token: &dyn Token) -> Index {
+    let profiles = [CKP_BASELINE_PROVIDER].map(|id| (CKO_PROFILE, CKA_PROFILE_ID, id));
+    let mechanisms = MECHANISMS
+        .iter()
+        .filter(|row| token.can(row))
+        .map(|row| (CKO_MECHANISM, CKA_MECHANISM_TYPE, row.kind));
+    let mut index = Index::default();
+    for (class, attribute, value) in profiles.into_iter().chain(mechanisms) {
+        let mut attributes = Attributes::new();
+        attributes.set_ulong(CKA_CLASS, class);
+        attributes.set_ulong(attribute, value);
+        attributes.set_bool(CKA_TOKEN, true);
+        for never in [CKA_PRIVATE, CKA_MODIFIABLE, CKA_COPYABLE, CKA_DESTROYABLE] {
+            attributes.set_bool(never, false);
+        }
+        attributes.set(CKA_LABEL, []);
+        // Class and value name such an object.
+        let mut id = ObjectId::default();
+        let name = class.to_be_bytes().into_iter().chain(value.to_be_bytes());
+        for (to, from) in id.iter_mut().zip(name) {
+            *to = from;
+        }
+        index.put(Stored { id, attributes });
+    }
+    index
+}

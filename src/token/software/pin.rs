@@ -1,0 +1,217 @@
+//! PINs: what a guess costs, how many there are, and how a PIN opens its token.
+
+use super::seal::{self, Context, KEY_LEN};
+use crate::config;
+use crate::crypto::engine;
+use crate::error::{Error, Result, fail};
+use crate::memory::Secret;
+use argon2::{Algorithm, Argon2, Block, Params, Version};
+use cryptoki_sys::*;
+use der::Sequence;
+use der::asn1::OctetString;
+use std::time::{SystemTime, UNIX_EPOCH};
+use zeroize::Zeroize;
+
+/// Longest PIN in bytes.
+pub(super) const MAX_LEN: usize = 255;
+/// No store gives more tries.
+const MAX_TRIES: u32 = 10;
+const SALT_LEN: usize = 16;
+/// No try takes longer; one whose outcome is open for longer was cut off by a kill.
+const TRY_MILLIS: u64 = 5000;
+
+/// Argon2id with the memory of RFC 9106's second choice, in one lane, since a guesser has as many
+/// cores as guesses. Two passes are some 100 ms of one core: every process that signs pays them once
+/// when it logs in, a guesser at every guess. Unit tests are not to take minutes.
+const MEMORY_KIB: u32 = if cfg!(test) { 64 } else { 64 * 1024 };
+const PASSES: u32 = 2;
+/// What a record may ask for at most, so that a changed one cannot take the machine down.
+const MAX_MEMORY_KIB: u32 = 1024 * 1024;
+const MAX_PASSES: u32 = 64;
+
+/// One role's PIN as the store keeps it.
+#[derive(Debug, Clone, PartialEq, Eq, Sequence)]
+pub(super) struct Pin {
+    /// Tries after a right one.
+    tries: u32,
+    /// Tries left; none: locked.
+    left: u32,
+    /// Of the tries taken, those whose outcome is open: processes that log in at the same moment
+    /// must not lock each other out.
+    open: u32,
+    /// When the last try began, in milliseconds of Unix time.
+    begun: u64,
+    /// Absent until the PIN is set.
+    pub(super) lock: Option<Lock>,
+}
+
+/// The token's key under a key that only the PIN gives.
+#[derive(Debug, Clone, PartialEq, Eq, Sequence)]
+pub(super) struct Lock {
+    salt: OctetString,
+    memory_kib: u32,
+    passes: u32,
+    token_key: OctetString,
+}
+
+impl Pin {
+    /// No PIN yet.
+    pub(super) fn unset() -> Self {
+        Self {
+            tries: 0,
+            left: 0,
+            open: 0,
+            begun: 0,
+            lock: None,
+        }
+    }
+
+    /// A new PIN with all its tries.
+    pub(super) fn set(lock: Lock, rules: &config::Pin) -> Self {
+        let tries = rules.tries.clamp(1, MAX_TRIES);
+        Self {
+            tries,
+            left: tries,
+            lock: Some(lock),
+            ..Self::unset()
+        }
+    }
+
+    /// Takes a try before it is made, and gives what is to be tried.
+    pub(super) fn begin(&mut self) -> Result<Lock> {
+        let lock = self.lock()?.clone();
+        self.open = self.open_now() + 1;
+        self.left -= 1;
+        self.begun = now();
+        Ok(lock)
+    }
+
+    /// Notes the outcome of a try: a right one gives back what wrong ones took.
+    pub(super) fn end(&mut self, right: bool, rules: &config::Pin) {
+        self.open = self.open_now().saturating_sub(1);
+        if right {
+            self.tries = rules.tries.clamp(1, MAX_TRIES);
+            self.left = self.tries.saturating_sub(self.open);
+        }
+    }
+
+    /// Tries whose outcome is open now.
+    pub(super) fn open_now(&self) -> u32 {
+        if now().abs_diff(self.begun) < TRY_MILLIS {
+            self.open
+        } else {
+            0
+        }
+    }
+
+    /// Whether there is a PIN.
+    pub(super) fn is_set(&self) -> bool {
+        self.lock.is_some()
+    }
+
+    /// The lock, as long as it may be tried; `CKR_USER_PIN_NOT_INITIALIZED`, `CKR_PIN_LOCKED`.
+    pub(super) fn lock(&self) -> Result<&Lock> {
+        let Some(lock) = &self.lock else {
+            return fail!(
+                CKR_USER_PIN_NOT_INITIALIZED,
+                "this PIN has not been set; the security officer sets the user's (C_InitPIN)"
+            );
+        };
+        if self.left == 0 {
+            return fail!(
+                CKR_PIN_LOCKED,
+                "too many wrong PINs; the security officer can set the user's anew (C_InitPIN)"
+            );
+        }
+        Ok(lock)
+    }
+
+    /// The flags of CK_TOKEN_INFO: `low`, `last`, `locked` are the role's three.
+    pub(super) fn flags(&self, low: CK_FLAGS, last: CK_FLAGS, locked: CK_FLAGS) -> CK_FLAGS {
+        if self.lock.is_none() {
+            return 0;
+        }
+        let left = self.left + self.open_now();
+        let low = if left < self.tries { low } else { 0 };
+        low | match left {
+            0 => locked,
+            1 => last,
+            _ => 0,
+        }
+    }
+}
+
+/// Refuses a new PIN of the wrong length with `CKR_PIN_LEN_RANGE`.
+pub(super) fn check_len(pin: &[u8], rules: &config::Pin) -> Result<()> {
+    if (rules.min_length..=MAX_LEN).contains(&pin.len()) {
+        return Ok(());
+    }
+    fail!(
+        CKR_PIN_LEN_RANGE,
+        "a PIN has {} to {MAX_LEN} bytes",
+        rules.min_length
+    )
+}
+
+impl Lock {
+    /// Locks `token_key` with `pin`, under a fresh salt.
+    pub(super) fn new(pin: &[u8], token_key: &[u8], context: Context<'_>) -> Result<Self> {
+        let mut salt = [0; SALT_LEN];
+        engine::random(&mut salt)?;
+        let key = stretch(pin, &salt, MEMORY_KIB, PASSES)?;
+        let sealed = seal::seal(&key, context, token_key)?;
+        Ok(Self {
+            salt: octets(&salt)?,
+            memory_kib: MEMORY_KIB,
+            passes: PASSES,
+            token_key: octets(&sealed)?,
+        })
+    }
+
+    /// The token's key; `CKR_PIN_INCORRECT` when `pin` is not the one. The tag of the sealed key
+    /// is the comparison, and AES-GCM compares it in constant time.
+    pub(super) fn open(&self, pin: &[u8], context: Context<'_>) -> Result<Secret> {
+        let wrong = || Error::new(CKR_PIN_INCORRECT, "the PIN is wrong");
+        if pin.is_empty() || pin.len() > MAX_LEN {
+            return Err(wrong());
+        }
+        let key = stretch(pin, self.salt.as_bytes(), self.memory_kib, self.passes)?;
+        let token_key = seal::try_open(&key, context, self.token_key.as_bytes())?;
+        token_key.filter(|k| k.len() == KEY_LEN).ok_or_else(wrong)
+    }
+}
+
+fn now() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    now.unwrap_or_default().as_millis() as u64
+}
+
+fn octets(bytes: &[u8]) -> Result<OctetString> {
+    OctetString::new(bytes).map_err(|error| Error::new(CKR_FUNCTION_FAILED, error.to_string()))
+}
+
+/// Argon2id of a PIN, with memory that is asked for politely and wiped.
+fn stretch(pin: &[u8], salt: &[u8], memory_kib: u32, passes: u32) -> Result<Secret> {
+    let odd = |_| Error::new(CKR_DEVICE_ERROR, "the store's PIN record makes no sense");
+    if memory_kib > MAX_MEMORY_KIB || passes > MAX_PASSES {
+        return Err(odd(argon2::Error::MemoryTooMuch));
+    }
+    let params = Params::new(memory_kib, passes, 1, Some(KEY_LEN)).map_err(odd)?;
+    let mut blocks: Vec<Block> = Vec::new();
+    blocks
+        .try_reserve_exact(params.block_count())
+        .map_err(|_| {
+            let mib = memory_kib / 1024;
+            Error::new(
+                CKR_HOST_MEMORY,
+                format!("checking a PIN takes {mib} MiB of memory, which there is not"),
+            )
+        })?;
+    blocks.resize(params.block_count(), Block::new());
+    let mut key = Secret::zeroed(KEY_LEN)?;
+    let done = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
+        .hash_password_into_with_memory(pin, salt, &mut key, &mut blocks);
+    blocks.zeroize();
+    done.map_err(odd)?;
+    Ok(key)
+}

@@ -1,0 +1,393 @@
+//! One software token: who is logged in, and what the module asks of it.
+
+use super::database::{Database, Draft};
+use super::objects::{self, Owner, Reported, Secrets, uninitialized};
+use super::pin::{self, Lock, Pin};
+use super::seal::{Keys, random_key};
+use super::state::{Manifest, TokenState, lock_context};
+use crate::config::Software;
+use crate::crypto::{KeySpec, engine};
+use crate::error::{Error, Result, fail};
+use crate::key;
+use crate::lock::{Locked, Shared};
+use crate::mechanism::Mechanism;
+use crate::memory::Secret;
+use crate::token::{
+    Change, Changes, KeyPair, NewObject, ObjectId, PrivateKey, Stored, Token, TokenInfo, User,
+};
+use cryptoki_sys::*;
+use std::sync::{Arc, Mutex, RwLock};
+use std::time::Duration;
+
+/// How long a login sleeps while others' tries are open.
+const PAUSE: Duration = Duration::from_millis(20);
+
+/// The token of one slot; initialized when the store's state has it.
+pub(super) struct SoftwareToken {
+    database: Arc<Database>,
+    rules: Arc<Software>,
+    slot: usize,
+    login: RwLock<Option<Arc<Login>>>,
+    reported: Mutex<Reported>,
+}
+
+/// What a PIN has opened.
+struct Login {
+    user: User,
+    /// Which initialization the keys are of.
+    epoch: u64,
+    token_key: Secret,
+    keys: Keys,
+}
+
+/// A PIN that was right.
+struct Tried {
+    lock: Lock,
+    epoch: u64,
+    token_key: Secret,
+}
+
+impl SoftwareToken {
+    /// The token of slot `slot`, nobody logged in.
+    pub(super) fn new(database: Arc<Database>, rules: Arc<Software>, slot: usize) -> Self {
+        Self {
+            database,
+            rules,
+            slot,
+            login: RwLock::default(),
+            reported: Mutex::default(),
+        }
+    }
+
+    fn now(&self) -> Result<Option<(TokenState, bool)>> {
+        let known = self.database.known()?;
+        Ok(known.and_then(|known| {
+            let token = known.state.tokens.get(self.slot)?.clone();
+            Some((token, known.writable))
+        }))
+    }
+
+    /// The login, if it is of the token as it is: another process may have initialized it anew.
+    fn login_of(&self, token: &TokenState) -> Option<Arc<Login>> {
+        let login = self.login.reading();
+        login.clone().filter(|login| login.epoch == token.epoch)
+    }
+
+    /// The same where private objects may be seen: the security officer sees none.
+    fn user_of(&self, token: Option<&TokenState>) -> Option<Arc<Login>> {
+        self.login_of(token?)
+            .filter(|login| login.user == User::User)
+    }
+
+    /// Tries a PIN. The try is counted before it is made, durably, so that no kill or crash gives
+    /// it back; where the store can only be read, it cannot be counted. A wrong one is noted; a
+    /// right one is left to the caller to note.
+    fn try_pin(&self, user: User, pin: &[u8]) -> Result<Tried> {
+        let (token, writable) = self.now()?.ok_or_else(uninitialized)?;
+        let (serial, epoch, lock) = if writable {
+            self.begin(user)?
+        } else {
+            let lock = token.pin(user).lock()?.clone();
+            (token.serial, token.epoch, lock)
+        };
+        match lock.open(pin, lock_context(&serial, epoch, user)) {
+            Ok(token_key) => Ok(Tried {
+                lock,
+                epoch,
+                token_key,
+            }),
+            Err(refusal) => {
+                // The try stays taken, whether or not this can be written.
+                if writable {
+                    let _ = self.end(user, &lock, false);
+                }
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Takes a try. Where none is left but the outcome of others is open, it waits for that.
+    fn begin(&self, user: User) -> Result<(String, u64, Lock)> {
+        loop {
+            let begun = self.database.write(false, |draft| {
+                let token = self.drafted(draft)?;
+                let lock = token.pin_mut(user).begin()?;
+                Ok((token.serial.clone(), token.epoch, lock))
+            });
+            match begun {
+                Err(refusal) if refusal.rv() == CKR_PIN_LOCKED => {
+                    let (token, _) = self.now()?.ok_or_else(uninitialized)?;
+                    if token.pin(user).open_now() == 0 {
+                        return Err(refusal);
+                    }
+                    std::thread::sleep(PAUSE);
+                }
+                begun => return begun,
+            }
+        }
+    }
+
+    /// Notes the outcome of a try, unless another PIN was set meanwhile.
+    fn end(&self, user: User, tried: &Lock, right: bool) -> Result<()> {
+        self.database.write(false, |draft| {
+            let pin = self.drafted(draft)?.pin_mut(user);
+            if pin.lock.as_ref() == Some(tried) {
+                pin.end(right, &self.rules.pin);
+            }
+            Ok(())
+        })
+    }
+
+    /// The token in a transaction that writes.
+    fn drafted<'a>(&self, draft: &'a mut Draft<'_>) -> Result<&'a mut TokenState> {
+        draft
+            .state
+            .tokens
+            .get_mut(self.slot)
+            .ok_or_else(uninitialized)
+    }
+
+    /// Runs `job` in a transaction that writes, for whoever is logged in.
+    fn change<T>(&self, job: impl FnOnce(&mut Draft<'_>, Owner<'_>) -> Result<T>) -> Result<T> {
+        self.database.write(false, |draft| {
+            let login = self.user_of(draft.state.tokens.get(self.slot));
+            job(draft, self.owner(login.as_deref()))
+        })
+    }
+
+    fn owner<'a>(&self, login: Option<&'a Login>) -> Owner<'a> {
+        Owner {
+            slot: self.slot,
+            private: login.map(|login| &login.keys),
+        }
+    }
+
+    fn secrets(&self, id: &ObjectId) -> Result<Secrets> {
+        self.database
+            .read(|view| {
+                let login = self.user_of(view.state.tokens.get(self.slot));
+                Secrets::of(view, self.owner(login.as_deref()), id)
+            })?
+            .ok_or_else(uninitialized)
+    }
+}
+
+impl Token for SoftwareToken {
+    fn info(&self) -> Result<TokenInfo> {
+        let now = self.now()?;
+        let mut flags = CKF_RNG | CKF_LOGIN_REQUIRED;
+        if let Some((token, writable)) = &now {
+            flags |= CKF_TOKEN_INITIALIZED;
+            if token.user.is_set() {
+                flags |= CKF_USER_PIN_INITIALIZED;
+            }
+            if !writable {
+                flags |= CKF_WRITE_PROTECTED;
+            }
+            flags |= token.user.flags(
+                CKF_USER_PIN_COUNT_LOW,
+                CKF_USER_PIN_FINAL_TRY,
+                CKF_USER_PIN_LOCKED,
+            );
+            flags |= token.officer.flags(
+                CKF_SO_PIN_COUNT_LOW,
+                CKF_SO_PIN_FINAL_TRY,
+                CKF_SO_PIN_LOCKED,
+            );
+        }
+        let (label, serial) =
+            now.map_or_else(Default::default, |(token, _)| (token.label, token.serial));
+        Ok(TokenInfo {
+            label,
+            manufacturer: "nodetoken".into(),
+            model: "software".into(),
+            serial,
+            flags,
+            min_pin_len: self.rules.pin.min_length,
+            max_pin_len: pin::MAX_LEN,
+        })
+    }
+
+    fn can(&self, _mechanism: &Mechanism) -> bool {
+        true
+    }
+
+    fn login(&self, user: User, pin: &[u8]) -> Result<()> {
+        let tried = self.try_pin(user, pin)?;
+        if self.now()?.is_some_and(|(_, writable)| writable) {
+            self.end(user, &tried.lock, true)?;
+        }
+        let login = Login {
+            user,
+            epoch: tried.epoch,
+            keys: Keys::of(&tried.token_key)?,
+            token_key: tried.token_key,
+        };
+        *self.login.writing() = Some(Arc::new(login));
+        Ok(())
+    }
+
+    fn logout(&self) {
+        *self.login.writing() = None;
+    }
+
+    fn revision(&self) -> Result<u64> {
+        let known = self.database.known()?;
+        Ok(known
+            .as_ref()
+            .and_then(|known| known.state.tokens.get(self.slot))
+            .map_or(0, |token| token.revision))
+    }
+
+    fn changes(&self, since: Option<u64>) -> Result<Changes> {
+        let mut reported = self.reported.locked();
+        let changes = self.database.read(|view| {
+            let Some(token) = view.state.tokens.get(self.slot) else {
+                return Ok(None);
+            };
+            let login = self.user_of(Some(token));
+            objects::changes(view, self.owner(login.as_deref()), since, &mut reported).map(Some)
+        })?;
+        Ok(changes.flatten().unwrap_or(Changes {
+            revision: 0,
+            complete: true,
+            stored: Vec::new(),
+            removed: Vec::new(),
+        }))
+    }
+
+    fn private_key(&self, object: &Stored) -> Result<Arc<dyn PrivateKey>> {
+        let secrets = self.secrets(&object.id)?;
+        let parts = key::private_parts(&object.attributes, &|kind| secrets.get(kind))?;
+        Ok(Arc::new(engine::PrivateKey::from_parts(&parts)?))
+    }
+
+    fn secret(&self, id: &ObjectId, attribute: CK_ATTRIBUTE_TYPE) -> Result<Option<Secret>> {
+        self.secrets(id)?.get(attribute)
+    }
+
+    fn initialize(&self, so_pin: &[u8], label: &str) -> Result<()> {
+        let before = self.now()?.map(|(token, _)| token);
+        let tried = match &before {
+            Some(_) => Some(self.try_pin(User::SecurityOfficer, so_pin)?),
+            None => None,
+        };
+        if tried.is_none() {
+            pin::check_len(so_pin, &self.rules.pin)?;
+        }
+        let (serial, epoch) = match before {
+            Some(token) => (token.serial, token.epoch + 1),
+            None => (new_serial()?, 1),
+        };
+        let token_key = random_key()?;
+        let context = lock_context(&serial, epoch, User::SecurityOfficer);
+        let lock = Lock::new(so_pin, &token_key, context)?;
+        let keys = Keys::of(&token_key)?;
+        self.database.write(true, |draft| {
+            let mut fresh = TokenState {
+                serial,
+                label: label.to_owned(),
+                epoch,
+                revision: 0,
+                public: Manifest::default(),
+                private: Manifest::default(),
+                private_mark: 0,
+                officer: Pin::set(lock, &self.rules.pin),
+                user: Pin::unset(),
+            };
+            fresh.mark_private(&keys)?;
+            draft.state.revision += 1;
+            fresh.revision = draft.state.revision;
+            let there = draft.state.tokens.len();
+            match (draft.state.tokens.get_mut(self.slot), &tried) {
+                (Some(token), Some(tried)) if token.officer.lock.as_ref() == Some(&tried.lock) => {
+                    *token = fresh;
+                }
+                (None, None) if self.slot == there => draft.state.tokens.push(fresh),
+                _ => {
+                    return fail!(
+                        CKR_FUNCTION_FAILED,
+                        "another process changed this slot's token at the same moment: try again"
+                    );
+                }
+            }
+            objects::wipe(draft, self.slot)
+        })?;
+        self.logout();
+        Ok(())
+    }
+
+    fn init_pin(&self, pin: &[u8]) -> Result<()> {
+        pin::check_len(pin, &self.rules.pin)?;
+        let (token, _) = self.now()?.ok_or_else(uninitialized)?;
+        let login = self.login_of(&token).ok_or_else(not_the_officer)?;
+        if login.user != User::SecurityOfficer {
+            return Err(not_the_officer());
+        }
+        let context = lock_context(&token.serial, token.epoch, User::User);
+        let lock = Lock::new(pin, &login.token_key, context)?;
+        self.database.write(false, |draft| {
+            let token = self.drafted(draft)?;
+            if token.epoch != login.epoch {
+                return Err(not_the_officer());
+            }
+            token.user = Pin::set(lock, &self.rules.pin);
+            Ok(())
+        })
+    }
+
+    fn set_pin(&self, user: User, old: &[u8], new: &[u8]) -> Result<()> {
+        pin::check_len(new, &self.rules.pin)?;
+        let tried = self.try_pin(user, old)?;
+        let (token, _) = self.now()?.ok_or_else(uninitialized)?;
+        let context = lock_context(&token.serial, tried.epoch, user);
+        let lock = Lock::new(new, &tried.token_key, context)?;
+        self.database.write(false, |draft| {
+            let pin = self.drafted(draft)?.pin_mut(user);
+            if pin.lock.as_ref() != Some(&tried.lock) {
+                return fail!(
+                    CKR_PIN_INCORRECT,
+                    "the PIN was changed meanwhile: the old one is no longer right"
+                );
+            }
+            *pin = Pin::set(lock, &self.rules.pin);
+            Ok(())
+        })
+    }
+
+    fn generate(&self, spec: &KeySpec) -> Result<KeyPair> {
+        key::pair_attributes(engine::generate(spec)?)
+    }
+
+    fn insert(&self, objects: Vec<NewObject>, replaced: &[ObjectId]) -> Result<Vec<ObjectId>> {
+        self.change(|draft, owner| {
+            objects::remove(draft, owner, replaced)?;
+            objects::insert(draft, owner, &objects)
+        })
+    }
+
+    fn update(&self, ids: &[ObjectId], change: &mut Change<'_>) -> Result<()> {
+        self.change(|draft, owner| {
+            ids.iter()
+                .try_for_each(|id| objects::update(draft, owner, id, change))
+        })
+    }
+
+    fn remove(&self, ids: &[ObjectId]) -> Result<()> {
+        self.change(|draft, owner| objects::remove(draft, owner, ids))
+    }
+}
+
+/// 16 hexadecimal digits.
+fn new_serial() -> Result<String> {
+    let mut bytes = [0; 8];
+    engine::random(&mut bytes)?;
+    Ok(format!("{:016x}", u64::from_be_bytes(bytes)))
+}
+
+fn not_the_officer() -> Error {
+    Error::new(
+        CKR_USER_NOT_LOGGED_IN,
+        "the security officer must be logged in to set the user's PIN",
+    )
+}
