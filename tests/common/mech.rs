@@ -1,0 +1,139 @@
+//! Mechanisms with their parameters.
+
+use cryptoki_sys::*;
+use std::ptr::null_mut;
+
+/// A mechanism and everything that its parameter points to.
+#[derive(Clone, Debug)]
+pub struct Mech {
+    pub kind: CK_MECHANISM_TYPE,
+    /// The parameter, in words so that a structure in it is aligned.
+    words: Vec<u64>,
+    length: usize,
+    _pointed_to: Vec<Vec<u8>>,
+}
+
+impl Mech {
+    /// Without a parameter.
+    pub fn new(kind: CK_MECHANISM_TYPE) -> Self {
+        Self {
+            kind,
+            words: Vec::new(),
+            length: 0,
+            _pointed_to: Vec::new(),
+        }
+    }
+
+    /// With plain bytes (an IV) as the parameter.
+    pub fn bytes(kind: CK_MECHANISM_TYPE, parameter: &[u8]) -> Self {
+        let mut words = vec![0u64; parameter.len().div_ceil(8)];
+        unsafe {
+            std::ptr::copy_nonoverlapping(
+                parameter.as_ptr(),
+                words.as_mut_ptr().cast(),
+                parameter.len(),
+            );
+        }
+        Self {
+            kind,
+            words,
+            length: parameter.len(),
+            _pointed_to: Vec::new(),
+        }
+    }
+
+    /// With a structure as the parameter; `pointed_to` is what it points into.
+    pub fn structure<T: Copy>(
+        kind: CK_MECHANISM_TYPE,
+        parameter: T,
+        pointed_to: Vec<Vec<u8>>,
+    ) -> Self {
+        let bytes = unsafe {
+            std::slice::from_raw_parts((&raw const parameter).cast::<u8>(), size_of::<T>())
+        };
+        Self {
+            _pointed_to: pointed_to,
+            ..Self::bytes(kind, bytes)
+        }
+    }
+
+    pub fn pss(
+        kind: CK_MECHANISM_TYPE,
+        hash: CK_MECHANISM_TYPE,
+        mgf: CK_ULONG,
+        salt: CK_ULONG,
+    ) -> Self {
+        Self::structure(
+            kind,
+            CK_RSA_PKCS_PSS_PARAMS {
+                hashAlg: hash,
+                mgf,
+                sLen: salt,
+            },
+            vec![],
+        )
+    }
+
+    pub fn oaep(hash: CK_MECHANISM_TYPE, mgf: CK_ULONG, label: &[u8]) -> Self {
+        let label = label.to_vec();
+        let parameters = CK_RSA_PKCS_OAEP_PARAMS {
+            hashAlg: hash,
+            mgf,
+            source: CKZ_DATA_SPECIFIED,
+            pSourceData: pointer(&label).cast(),
+            ulSourceDataLen: label.len() as CK_ULONG,
+        };
+        Self::structure(CKM_RSA_PKCS_OAEP, parameters, vec![label])
+    }
+
+    pub fn gcm(iv: &[u8], aad: &[u8], tag_bits: CK_ULONG) -> Self {
+        let (iv, aad) = (iv.to_vec(), aad.to_vec());
+        let parameters = CK_GCM_PARAMS {
+            pIv: pointer(&iv),
+            ulIvLen: iv.len() as CK_ULONG,
+            ulIvBits: iv.len() as CK_ULONG * 8,
+            pAAD: pointer(&aad),
+            ulAADLen: aad.len() as CK_ULONG,
+            ulTagBits: tag_bits,
+        };
+        Self::structure(CKM_AES_GCM, parameters, vec![iv, aad])
+    }
+
+    pub fn ctr(counter: [u8; 16], counter_bits: CK_ULONG) -> Self {
+        Self::structure(
+            CKM_AES_CTR,
+            CK_AES_CTR_PARAMS {
+                ulCounterBits: counter_bits,
+                cb: counter,
+            },
+            vec![],
+        )
+    }
+
+    /// As C sees it; it points into `self`.
+    pub fn raw(&self) -> CK_MECHANISM {
+        CK_MECHANISM {
+            mechanism: self.kind,
+            pParameter: if self.length == 0 {
+                null_mut()
+            } else {
+                self.words.as_ptr().cast_mut().cast()
+            },
+            ulParameterLen: self.length as CK_ULONG,
+        }
+    }
+}
+
+impl From<CK_MECHANISM_TYPE> for Mech {
+    fn from(kind: CK_MECHANISM_TYPE) -> Self {
+        Self::new(kind)
+    }
+}
+
+fn pointer(bytes: &[u8]) -> *mut CK_BYTE {
+    if bytes.is_empty() {
+        null_mut()
+    } else {
+        bytes.as_ptr().cast_mut()
+    }
+}

@@ -1,0 +1,41 @@
+//! What every integration test uses: a process of its own, a token of a kind, thin C calls.
+//!
+//! The tests reach the module only as a C program does: `dlopen`, `C_GetInterface`, the table.
+//!
+//! - [`isolated`] runs a test in a process and a directory of its own ([`World`]).
+//! - [`World::module`] loads and initializes the module; [`World::token`] also makes a token.
+//! - [`Module`], [`Session`] wrap the calls, [`Template`] and [`Mech`] their arguments.
+//! - [`Refused`] checks the return code of a call that must fail.
+//! - [`token::KINDS`] lists the kinds of token: a new kind is one line there, and the suite runs on it.
+
+#![allow(dead_code, unused_imports)]
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+#![allow(clippy::undocumented_unsafe_blocks)]
+
+pub mod keys;
+pub mod mech;
+pub mod module;
+pub mod names;
+pub mod process;
+pub mod session;
+pub mod signing;
+pub mod template;
+pub mod token;
+pub mod vectors;
+
+pub use keys::*;
+pub use mech::Mech;
+pub(crate) use module::try_call;
+pub use module::{Module, Refused, Rv};
+pub use process::{World, isolated, isolated_on};
+pub use session::Session;
+pub use template::{Template, Value};
+pub use token::{SO_PIN, SOFTWARE, Token, USER_PIN};
+
+pub use cryptoki_sys::*;
+pub use std::ptr::{null, null_mut};

@@ -1,0 +1,127 @@
+//! Tokens: the kinds that the suite runs on, and how a test gets one.
+
+use super::module::{self, Module};
+use super::session::Session;
+use cryptoki_sys::*;
+use std::ffi::OsString;
+use std::path::Path;
+
+pub const SO_PIN: &str = "so-pin-12345678";
+pub const USER_PIN: &str = "user-pin-123456";
+
+/// A kind of token: a name, and the environment variables that make the module show a fresh,
+/// uninitialized one of this kind whose files are in the given directory.
+pub struct Kind {
+    pub name: &'static str,
+    variables: fn(&Path) -> Vec<(&'static str, OsString)>,
+}
+
+/// Every kind of token that the whole suite runs on.
+pub const KINDS: &[Kind] = &[SOFTWARE];
+
+/// The software token, whose store is the directory `store`.
+pub const SOFTWARE: Kind = Kind {
+    name: "software",
+    variables: software,
+};
+
+fn software(directory: &Path) -> Vec<(&'static str, OsString)> {
+    vec![("NODETOKEN_STORE", directory.join("store").into())]
+}
+
+pub fn kind(name: &str) -> &'static Kind {
+    KINDS.iter().find(|kind| kind.name == name).unwrap()
+}
+
+impl Kind {
+    /// The variables for a process of a test; with another module named by `NODETOKEN_TEST_MODULE`
+    /// (the tests are themselves tested on SoftHSM) that module's own.
+    pub fn environment(&self, directory: &Path) -> Vec<(&'static str, OsString)> {
+        if module::path().to_string_lossy().contains("softhsm") {
+            let (store, file) = (directory.join("store"), directory.join("softhsm2.conf"));
+            std::fs::create_dir(&store).unwrap();
+            std::fs::write(
+                &file,
+                format!("directories.tokendir = {}\n", store.display()),
+            )
+            .unwrap();
+            return vec![("SOFTHSM2_CONF", file.into())];
+        }
+        (self.variables)(directory)
+    }
+}
+
+/// An initialized token: its module and its slot.
+#[derive(Clone, Copy)]
+pub struct Token {
+    pub module: Module,
+    pub slot: CK_SLOT_ID,
+}
+
+impl Token {
+    /// Initializes the first uninitialized token and sets the user's PIN.
+    #[track_caller]
+    pub fn make(module: Module, label: &str) -> Self {
+        let token = Self::make_without_user_pin(module, label);
+        let so = token.session();
+        so.login(CKU_SO, SO_PIN).unwrap();
+        so.init_pin(USER_PIN).unwrap();
+        so.logout().unwrap();
+        so.close().unwrap();
+        token
+    }
+
+    /// Initializes the first uninitialized token; no PIN for the user yet.
+    #[track_caller]
+    pub fn make_without_user_pin(module: Module, label: &str) -> Self {
+        let slots = module.slots().unwrap();
+        let blank = slots
+            .into_iter()
+            .find(|&slot| module.token_info(slot).unwrap().flags & CKF_TOKEN_INITIALIZED == 0)
+            .expect("a slot with an uninitialized token");
+        module.init_token(blank, SO_PIN, label).unwrap();
+        Self::find(module, label)
+    }
+
+    /// The token of this label.
+    #[track_caller]
+    pub fn find(module: Module, label: &str) -> Self {
+        let padded = format!("{label:32}");
+        let slot = module
+            .slots()
+            .unwrap()
+            .into_iter()
+            .find(|&slot| module.token_info(slot).unwrap().label == padded.as_bytes())
+            .unwrap_or_else(|| panic!("a token labelled {label:?}"));
+        Self { module, slot }
+    }
+
+    #[track_caller]
+    pub fn info(self) -> CK_TOKEN_INFO {
+        self.module.token_info(self.slot).unwrap()
+    }
+
+    pub fn has(self, flag: CK_FLAGS) -> bool {
+        self.info().flags & flag != 0
+    }
+
+    /// A read-write session.
+    #[track_caller]
+    pub fn session(self) -> Session {
+        Session::open(self.module, self.slot, CKF_SERIAL_SESSION | CKF_RW_SESSION).unwrap()
+    }
+
+    /// A read-only session.
+    #[track_caller]
+    pub fn read_only_session(self) -> Session {
+        Session::open(self.module, self.slot, CKF_SERIAL_SESSION).unwrap()
+    }
+
+    /// A read-write session with the user logged in.
+    #[track_caller]
+    pub fn user(self) -> Session {
+        let session = self.session();
+        session.login(CKU_USER, USER_PIN).unwrap();
+        session
+    }
+}

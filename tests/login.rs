@@ -1,0 +1,632 @@
+//! PINs and logins (PKCS#11 3.2, 5.5.7 to 5.5.9, 5.6.8 to 5.6.10), and the counters that guard them.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+#![allow(clippy::undocumented_unsafe_blocks, missing_docs)]
+
+mod common;
+
+use common::process::Signal;
+use common::*;
+
+const WRONG: &str = "wrong-pin-0000";
+/// Wrong tries after which a PIN is locked.
+const TRIES: usize = 10;
+
+/// A public and a private data object on the token.
+fn two_objects(user: Session) -> (CK_OBJECT_HANDLE, CK_OBJECT_HANDLE) {
+    let data = Template::new()
+        .set(CKA_CLASS, CKO_DATA)
+        .set(CKA_TOKEN, true);
+    let public = user
+        .create(
+            &data
+                .clone()
+                .set(CKA_LABEL, "public")
+                .set(CKA_PRIVATE, false),
+        )
+        .unwrap();
+    let private = user
+        .create(&data.set(CKA_LABEL, "private").set(CKA_PRIVATE, true))
+        .unwrap();
+    (public, private)
+}
+
+fn labels(session: Session) -> Vec<String> {
+    let mut labels: Vec<_> = session
+        .find(&Template::new().set(CKA_CLASS, CKO_DATA))
+        .unwrap()
+        .into_iter()
+        .map(|object| String::from_utf8(session.get(object, CKA_LABEL).unwrap()).unwrap())
+        .collect();
+    labels.sort();
+    labels
+}
+
+#[test]
+fn a_token_without_user_pin() {
+    isolated(|world| {
+        let token = Token::make_without_user_pin(world.module(), "test token");
+        let session = token.session();
+        session
+            .login(CKU_USER, USER_PIN)
+            .refused(CKR_USER_PIN_NOT_INITIALIZED);
+        session.init_pin(USER_PIN).refused(CKR_USER_NOT_LOGGED_IN);
+        session.login(CKU_SO, WRONG).refused(CKR_PIN_INCORRECT);
+        session.login(CKU_SO, SO_PIN).unwrap();
+        assert_eq!(session.state(), CKS_RW_SO_FUNCTIONS);
+        session.init_pin(USER_PIN).unwrap();
+        session
+            .login(CKU_USER, USER_PIN)
+            .refused(CKR_USER_ANOTHER_ALREADY_LOGGED_IN);
+        session.logout().unwrap();
+        session.login(CKU_USER, USER_PIN).unwrap();
+        session.init_pin(USER_PIN).refused(CKR_USER_NOT_LOGGED_IN);
+    });
+}
+
+#[test]
+fn states_of_the_user() {
+    isolated(|world| {
+        let token = world.token();
+        let (reader, writer) = (token.read_only_session(), token.session());
+        reader.logout().refused(CKR_USER_NOT_LOGGED_IN);
+        reader.login(CKU_USER, USER_PIN).unwrap();
+        // A login holds in all sessions of the application (5.6.8).
+        assert_eq!(
+            (reader.state(), writer.state()),
+            (CKS_RO_USER_FUNCTIONS, CKS_RW_USER_FUNCTIONS)
+        );
+        assert_eq!(token.session().state(), CKS_RW_USER_FUNCTIONS);
+        writer
+            .login(CKU_USER, USER_PIN)
+            .refused(CKR_USER_ALREADY_LOGGED_IN);
+        writer
+            .login(CKU_USER, WRONG)
+            .refused(CKR_USER_ALREADY_LOGGED_IN);
+        writer.login(CKU_SO, SO_PIN).refused_with(&[
+            CKR_USER_ANOTHER_ALREADY_LOGGED_IN,
+            CKR_SESSION_READ_ONLY_EXISTS,
+        ]);
+        writer.logout().unwrap();
+        assert_eq!(
+            (reader.state(), writer.state()),
+            (CKS_RO_PUBLIC_SESSION, CKS_RW_PUBLIC_SESSION)
+        );
+        writer.logout().refused(CKR_USER_NOT_LOGGED_IN);
+    });
+}
+
+#[test]
+fn states_of_the_security_officer() {
+    isolated(|world| {
+        let token = world.token();
+        let (reader, writer) = (token.read_only_session(), token.session());
+        // The SO works with read-write sessions only (5.6.1, 5.6.8).
+        writer
+            .login(CKU_SO, SO_PIN)
+            .refused(CKR_SESSION_READ_ONLY_EXISTS);
+        reader.close().unwrap();
+        writer.login(CKU_SO, SO_PIN).unwrap();
+        writer
+            .login(CKU_SO, SO_PIN)
+            .refused(CKR_USER_ALREADY_LOGGED_IN);
+        writer
+            .login(CKU_USER, USER_PIN)
+            .refused(CKR_USER_ANOTHER_ALREADY_LOGGED_IN);
+        Session::open(token.module, token.slot, CKF_SERIAL_SESSION)
+            .map(drop)
+            .refused(CKR_SESSION_READ_WRITE_SO_EXISTS);
+        assert_eq!(token.session().state(), CKS_RW_SO_FUNCTIONS);
+        writer.logout().unwrap();
+        token.read_only_session();
+    });
+}
+
+#[test]
+fn arguments_of_login() {
+    isolated(|world| {
+        let token = world.token();
+        let session = token.session();
+        let module = token.module;
+        for user in [3, 4, CK_ULONG::MAX] {
+            session.login(user, USER_PIN).refused(CKR_USER_TYPE_INVALID);
+        }
+        session
+            .login(CKU_CONTEXT_SPECIFIC, USER_PIN)
+            .refused(CKR_OPERATION_NOT_INITIALIZED);
+        // There is no protected authentication path, so NULL is no PIN.
+        try_call!(module, C_Login(session.handle, CKU_USER, null_mut(), 0))
+            .refused(CKR_ARGUMENTS_BAD);
+        try_call!(module, C_Login(session.handle, CKU_USER, null_mut(), 8))
+            .refused(CKR_ARGUMENTS_BAD);
+        session.login(CKU_USER, "").refused(CKR_PIN_INCORRECT);
+        Session { module, handle: 0 }
+            .login(CKU_USER, USER_PIN)
+            .refused(CKR_SESSION_HANDLE_INVALID);
+        // Every byte counts, to the last and beyond.
+        for near in [
+            &USER_PIN[1..],
+            &USER_PIN[..USER_PIN.len() - 1],
+            &format!("{USER_PIN}\0"),
+            &USER_PIN.to_uppercase(),
+        ] {
+            session.login(CKU_USER, near).refused(CKR_PIN_INCORRECT);
+        }
+        session.login(CKU_USER, USER_PIN).unwrap();
+    });
+}
+
+#[test]
+fn pin_lengths() {
+    isolated(|world| {
+        let token = world.token();
+        let session = token.session();
+        session.login(CKU_SO, SO_PIN).unwrap();
+        let info = token.info();
+        let (shortest, longest) = (info.ulMinPinLen as usize, info.ulMaxPinLen as usize);
+        assert_eq!(
+            shortest, 6,
+            "THREATS.md: at least 6 where nothing else is configured"
+        );
+        for wrong in [0, 1, shortest - 1, longest + 1] {
+            session
+                .init_pin(&"p".repeat(wrong))
+                .refused(CKR_PIN_LEN_RANGE);
+            session
+                .set_pin(SO_PIN, &"p".repeat(wrong))
+                .refused(CKR_PIN_LEN_RANGE);
+        }
+        for right in [shortest, longest] {
+            session.init_pin(&"p".repeat(right)).unwrap();
+        }
+        session.logout().unwrap();
+        session
+            .login(CKU_USER, &"p".repeat(longest - 1))
+            .refused(CKR_PIN_INCORRECT);
+        session.login(CKU_USER, &"p".repeat(longest)).unwrap();
+        session.logout().unwrap();
+        session.close().unwrap();
+        token
+            .module
+            .init_token(token.slot, "short", "test token")
+            .refused_with(&[CKR_PIN_INCORRECT, CKR_PIN_LEN_RANGE]);
+    });
+}
+
+#[test]
+fn changing_a_pin() {
+    isolated(|world| {
+        let token = world.token();
+        let session = token.session();
+        let new = "new-user-pin";
+        token
+            .read_only_session()
+            .set_pin(USER_PIN, new)
+            .refused(CKR_SESSION_READ_ONLY);
+        try_call!(token.module, C_CloseAllSessions(token.slot)).unwrap();
+        session
+            .set_pin(USER_PIN, new)
+            .refused(CKR_SESSION_HANDLE_INVALID);
+
+        // In a public session and in the user's it is the user's PIN, in the SO's the SO's (5.5.9).
+        let session = token.session();
+        session.set_pin(WRONG, new).refused(CKR_PIN_INCORRECT);
+        session.set_pin(USER_PIN, new).unwrap();
+        session.login(CKU_USER, USER_PIN).refused(CKR_PIN_INCORRECT);
+        session.login(CKU_USER, new).unwrap();
+        let (_, private) = two_objects(session);
+        session.set_pin(new, USER_PIN).unwrap();
+        assert_eq!(
+            session.get(private, CKA_LABEL).unwrap(),
+            b"private",
+            "still logged in"
+        );
+        session.logout().unwrap();
+        session.login(CKU_SO, SO_PIN).unwrap();
+        session.set_pin(USER_PIN, new).refused(CKR_PIN_INCORRECT);
+        session.set_pin(SO_PIN, "another so pin").unwrap();
+        session.logout().unwrap();
+        session.login(CKU_SO, SO_PIN).refused(CKR_PIN_INCORRECT);
+        session.login(CKU_SO, "another so pin").unwrap();
+        session.logout().unwrap();
+        session.login(CKU_USER, USER_PIN).unwrap();
+        assert_eq!(labels(session), ["private", "public"]);
+    });
+}
+
+#[test]
+fn initializing_a_token_again_empties_it() {
+    isolated(|world| {
+        let token = world.token();
+        let (module, slot) = (token.module, token.slot);
+        let user = token.user();
+        two_objects(user);
+        module
+            .init_token(slot, SO_PIN, "test token")
+            .refused(CKR_SESSION_EXISTS);
+        user.close().unwrap();
+        module
+            .init_token(slot, WRONG, "stolen")
+            .refused(CKR_PIN_INCORRECT);
+        assert_ne!(
+            token.info().flags & CKF_SO_PIN_COUNT_LOW,
+            0,
+            "a wrong SO PIN counts here too"
+        );
+        assert_eq!(
+            labels(token.user()),
+            ["private", "public"],
+            "a refused call changes nothing"
+        );
+        try_call!(module, C_CloseAllSessions(slot)).unwrap();
+
+        module.init_token(slot, SO_PIN, "empty again").unwrap();
+        let token = Token::find(module, "empty again");
+        assert!(!token.has(CKF_USER_PIN_INITIALIZED));
+        let session = token.session();
+        session
+            .login(CKU_USER, USER_PIN)
+            .refused(CKR_USER_PIN_NOT_INITIALIZED);
+        assert_eq!(labels(session), [""; 0]);
+        try_call!(module, C_InitToken(token.slot, null_mut(), 0, null_mut()))
+            .refused_with(&[CKR_ARGUMENTS_BAD, CKR_SESSION_EXISTS]);
+    });
+}
+
+#[test]
+fn wrong_pins_lock_the_user_and_the_so_unlocks() {
+    isolated(|world| {
+        let token = world.token();
+        let session = token.session();
+        let flags = || {
+            let flags = token.info().flags;
+            [
+                CKF_USER_PIN_COUNT_LOW,
+                CKF_USER_PIN_FINAL_TRY,
+                CKF_USER_PIN_LOCKED,
+            ]
+            .map(|flag| flags & flag != 0)
+        };
+        assert_eq!(flags(), [false; 3]);
+        for attempt in 1..TRIES {
+            session.login(CKU_USER, WRONG).refused(CKR_PIN_INCORRECT);
+            assert_eq!(
+                flags(),
+                [true, attempt == TRIES - 1, false],
+                "after wrong try {attempt}"
+            );
+        }
+        // The last try with the right PIN gives all of them back.
+        session.login(CKU_USER, USER_PIN).unwrap();
+        assert_eq!(flags(), [false; 3]);
+        session.logout().unwrap();
+
+        for _ in 1..TRIES {
+            session
+                .set_pin(WRONG, "irrelevant")
+                .refused(CKR_PIN_INCORRECT);
+        }
+        session
+            .login(CKU_USER, WRONG)
+            .refused_with(&[CKR_PIN_INCORRECT, CKR_PIN_LOCKED]);
+        assert!(flags()[2], "locked");
+        session.login(CKU_USER, USER_PIN).refused(CKR_PIN_LOCKED);
+        session
+            .set_pin(USER_PIN, "new-user-pin")
+            .refused(CKR_PIN_LOCKED);
+
+        session.login(CKU_SO, SO_PIN).unwrap();
+        session.init_pin("unlocked-pin").unwrap();
+        assert_eq!(flags(), [false; 3]);
+        session.logout().unwrap();
+        session.login(CKU_USER, "unlocked-pin").unwrap();
+    });
+}
+
+#[test]
+fn wrong_pins_lock_the_security_officer() {
+    isolated(|world| {
+        let token = world.token();
+        let module = token.module;
+        let session = token.session();
+        for _ in 1..TRIES - 1 {
+            session.login(CKU_SO, WRONG).refused(CKR_PIN_INCORRECT);
+        }
+        session.close().unwrap();
+        module
+            .init_token(token.slot, WRONG, "stolen")
+            .refused(CKR_PIN_INCORRECT);
+        assert!(token.has(CKF_SO_PIN_FINAL_TRY));
+        module
+            .init_token(token.slot, WRONG, "stolen")
+            .refused_with(&[CKR_PIN_INCORRECT, CKR_PIN_LOCKED]);
+        assert!(token.has(CKF_SO_PIN_LOCKED));
+        module
+            .init_token(token.slot, SO_PIN, "test token")
+            .refused(CKR_PIN_LOCKED);
+        let session = token.session();
+        session.login(CKU_SO, SO_PIN).refused(CKR_PIN_LOCKED);
+        // The user is another one.
+        assert!(!token.has(CKF_USER_PIN_LOCKED));
+        session.login(CKU_USER, USER_PIN).unwrap();
+    });
+}
+
+#[test]
+fn the_counter_is_durable() {
+    isolated(|world| {
+        world.process(|| {
+            world.token();
+        });
+        for attempt in 1..TRIES {
+            world.process(|| {
+                let token = world.existing_token();
+                assert_eq!(token.has(CKF_USER_PIN_COUNT_LOW), attempt > 1);
+                token
+                    .session()
+                    .login(CKU_USER, WRONG)
+                    .refused(CKR_PIN_INCORRECT);
+            });
+        }
+        world.process(|| {
+            let token = world.existing_token();
+            assert!(token.has(CKF_USER_PIN_FINAL_TRY));
+            token
+                .session()
+                .login(CKU_USER, WRONG)
+                .refused_with(&[CKR_PIN_INCORRECT, CKR_PIN_LOCKED]);
+        });
+        world.process(|| {
+            let token = world.existing_token();
+            assert!(token.has(CKF_USER_PIN_LOCKED));
+            token
+                .session()
+                .login(CKU_USER, USER_PIN)
+                .refused(CKR_PIN_LOCKED);
+        });
+    });
+}
+
+#[test]
+fn racing_processes_get_ten_tries_together() {
+    isolated(|world| {
+        world.process(|| {
+            world.token();
+        });
+        let (start, wrong) = (Signal::new(), Signal::new());
+        let racers: Vec<_> = (0..4)
+            .map(|_| {
+                world.start(|| {
+                    let session = world.existing_token().session();
+                    start.wait();
+                    let mut tried = 0;
+                    let last = loop {
+                        match session.login(CKU_USER, WRONG) {
+                            Err(Rv(CKR_PIN_INCORRECT)) if tried < 99 => tried += 1,
+                            other => break other,
+                        }
+                    };
+                    last.refused(CKR_PIN_LOCKED);
+                    wrong.send_byte(tried);
+                })
+            })
+            .collect();
+        (0..4).for_each(|_| start.send());
+        let tries: usize = (0..4).map(|_| usize::from(wrong.wait())).sum();
+        racers.into_iter().for_each(process::Process::succeeds);
+        assert!(tries <= TRIES, "{tries} guesses were answered");
+        assert!(tries >= TRIES - 1, "locked after {tries} guesses");
+    });
+}
+
+#[test]
+fn threads_of_one_process_get_ten_tries_together() {
+    isolated(|world| {
+        let token = world.token();
+        let session = token.session();
+        let tries = std::sync::atomic::AtomicUsize::new(0);
+        std::thread::scope(|scope| {
+            for _ in 0..4 {
+                scope.spawn(|| {
+                    while session.login(CKU_USER, WRONG) == Err(Rv(CKR_PIN_INCORRECT)) {
+                        tries.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+                    }
+                });
+            }
+        });
+        let tries = tries.into_inner();
+        assert!(
+            (TRIES - 1..=TRIES).contains(&tries),
+            "{tries} guesses were answered"
+        );
+        session.login(CKU_USER, USER_PIN).refused(CKR_PIN_LOCKED);
+    });
+}
+
+/// A guess counts before it is answered: killing the guesser gives no try back.
+#[test]
+fn a_killed_guess_counts() {
+    isolated(|world| {
+        world.process(|| {
+            world.token();
+        });
+        let answered = Signal::new();
+        for _ in 0..TRIES {
+            let guesser = world.start(|| {
+                let session = world.existing_token().session();
+                session
+                    .login(CKU_USER, WRONG)
+                    .refused_with(&[CKR_PIN_INCORRECT, CKR_PIN_LOCKED]);
+                answered.send();
+                loop {
+                    std::thread::park();
+                }
+            });
+            answered.wait();
+            guesser.kill();
+        }
+        world.process(|| {
+            let token = world.existing_token();
+            token
+                .session()
+                .login(CKU_USER, USER_PIN)
+                .refused(CKR_PIN_LOCKED);
+        });
+    });
+}
+
+/// Killed anywhere in C_SetPIN, the old PIN or the new one opens the token, and what is in it is there.
+#[test]
+fn a_killed_change_leaves_one_pin() {
+    const PINS: [&str; 2] = [USER_PIN, "the-other-pin"];
+    isolated(|world| {
+        world.process(|| {
+            two_objects(world.token().user());
+        });
+        let ready = Signal::new();
+        for round in 0..8 {
+            let changer = world.start(|| {
+                let session = world.existing_token().session();
+                ready.send();
+                for turn in 0.. {
+                    if session
+                        .set_pin(PINS[turn % 2], PINS[(turn + 1) % 2])
+                        .is_err()
+                    {
+                        // This round began with the other one.
+                        session
+                            .set_pin(PINS[(turn + 1) % 2], PINS[turn % 2])
+                            .unwrap();
+                    }
+                }
+            });
+            ready.wait();
+            std::thread::sleep(std::time::Duration::from_millis(150 + 37 * round));
+            changer.kill();
+            world.process(|| {
+                let session = world.existing_token().session();
+                let opened = PINS.iter().filter(|pin| {
+                    let opens = session.login(CKU_USER, pin).is_ok();
+                    if opens {
+                        assert_eq!(labels(session), ["private", "public"]);
+                        session.logout().unwrap();
+                    }
+                    opens
+                });
+                assert_eq!(opened.count(), 1, "exactly one PIN opens the token");
+            });
+        }
+    });
+}
+
+#[test]
+fn logout_takes_private_objects_and_operations_away() {
+    isolated(|world| {
+        let token = world.token();
+        let session = token.user();
+        let (public, private) = two_objects(session);
+        let key = session.ec(Curve::P256).private;
+        let secret = session.aes(16);
+        session.sign_init(CKM_ECDSA_SHA256, key).unwrap();
+        session.encrypt_init(CKM_AES_ECB, secret).unwrap();
+        session.logout().unwrap();
+
+        // 5.6.10: handles of private objects become invalid, private session objects are destroyed.
+        session
+            .get(private, CKA_LABEL)
+            .refused(CKR_OBJECT_HANDLE_INVALID);
+        session
+            .get(key, CKA_LABEL)
+            .refused(CKR_OBJECT_HANDLE_INVALID);
+        assert_eq!(session.get(public, CKA_LABEL).unwrap(), b"public");
+        assert_eq!(labels(session), ["public"]);
+        let ended = [CKR_OPERATION_NOT_INITIALIZED, CKR_USER_NOT_LOGGED_IN];
+        session.sign_rest(b"after logout").refused_with(&ended);
+        session.encrypt_rest(&[0; 16]).refused_with(&ended);
+        session
+            .sign_init(CKM_ECDSA_SHA256, key)
+            .refused_with(&[CKR_KEY_HANDLE_INVALID, CKR_USER_NOT_LOGGED_IN]);
+        session
+            .create(
+                &Template::new()
+                    .set(CKA_CLASS, CKO_DATA)
+                    .set(CKA_PRIVATE, true),
+            )
+            .refused(CKR_USER_NOT_LOGGED_IN);
+
+        session.login(CKU_USER, USER_PIN).unwrap();
+        session
+            .get(key, CKA_LABEL)
+            .refused(CKR_OBJECT_HANDLE_INVALID);
+        session
+            .get(private, CKA_LABEL)
+            .refused(CKR_OBJECT_HANDLE_INVALID);
+        session
+            .sign_rest(b"after login")
+            .refused(CKR_OPERATION_NOT_INITIALIZED);
+        assert_eq!(labels(session), ["private", "public"]);
+    });
+}
+
+#[test]
+fn the_security_officer_sees_no_private_object() {
+    isolated(|world| {
+        let token = world.token();
+        let session = token.user();
+        let (_, private) = two_objects(session);
+        session.logout().unwrap();
+        session.login(CKU_SO, SO_PIN).unwrap();
+        assert_eq!(labels(session), ["public"]);
+        session
+            .get(private, CKA_LABEL)
+            .refused(CKR_OBJECT_HANDLE_INVALID);
+        session
+            .create(
+                &Template::new()
+                    .set(CKA_CLASS, CKO_DATA)
+                    .set(CKA_PRIVATE, true),
+            )
+            .refused(CKR_USER_NOT_LOGGED_IN);
+        session
+            .generate_key_pair(
+                CKM_EC_KEY_PAIR_GEN,
+                &Template::new().set(CKA_EC_PARAMS, Curve::P256.params),
+                &Template::new(),
+            )
+            .refused(CKR_USER_NOT_LOGGED_IN);
+    });
+}
+
+/// 5.6.8: a key that asks for the PIN each time; C_Login(CKU_CONTEXT_SPECIFIC) after Init allows one use.
+#[test]
+fn context_specific_login() {
+    isolated(|world| {
+        let token = world.token();
+        let session = token.user();
+        let (_, key) = session
+            .generate_key_pair(
+                CKM_EC_KEY_PAIR_GEN,
+                &Template::new().set(CKA_EC_PARAMS, Curve::P256.params),
+                &Template::new().set(CKA_ALWAYS_AUTHENTICATE, true),
+            )
+            .unwrap();
+        for _ in 0..2 {
+            session
+                .sign(CKM_ECDSA_SHA256, key, b"data")
+                .refused(CKR_USER_NOT_LOGGED_IN);
+            session.cancel(CKF_SIGN);
+            session.sign_init(CKM_ECDSA_SHA256, key).unwrap();
+            session
+                .login(CKU_CONTEXT_SPECIFIC, WRONG)
+                .refused(CKR_PIN_INCORRECT);
+            assert!(token.has(CKF_USER_PIN_COUNT_LOW));
+            session.login(CKU_CONTEXT_SPECIFIC, USER_PIN).unwrap();
+            session.sign_rest(b"data").unwrap();
+        }
+    });
+}
