@@ -9,6 +9,7 @@
 mod cell;
 
 pub use cell::ForkCell;
+pub(crate) use cell::{address, leak, leaked};
 
 use crate::error::{Result, fail};
 use crate::memory;

@@ -46,7 +46,7 @@ fn not_initialized() -> Error {
 
 /// The process's cell, `None` before the first C_Initialize and in a forked child.
 fn process() -> Option<&'static Process> {
-    crate::abi::leaked(PROCESS.get())
+    fork::leaked(PROCESS.get())
 }
 
 /// The run that is under way. `CKR_CRYPTOKI_NOT_INITIALIZED`.
@@ -65,9 +65,9 @@ pub fn initialize(
     let process = match process() {
         Some(process) => process,
         None => {
-            let fresh = crate::abi::leak(Process::default());
+            let fresh = fork::leak(Process::default());
             // Of two threads that come first at once, one leaks a few empty bytes.
-            PROCESS.compare_exchange(0, crate::abi::address(fresh))?;
+            PROCESS.compare_exchange(0, fork::address(fresh))?;
             self::process().ok_or_else(not_initialized)?
         }
     };

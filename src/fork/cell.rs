@@ -122,6 +122,24 @@ impl Page {
     }
 }
 
+/// Moves a value to where it stays for the life of the process.
+pub(crate) fn leak<T: Sync>(value: T) -> &'static T {
+    Box::leak(Box::new(value))
+}
+
+/// Where a leaked value is, for [`leaked`].
+pub(crate) fn address<T: Sync>(value: &'static T) -> u64 {
+    std::ptr::from_ref(value).expose_provenance() as u64
+}
+
+/// The value that [`leak`] put at an address; zero is none.
+pub(crate) fn leaked<T: Sync>(address: u64) -> Option<&'static T> {
+    let pointer = std::ptr::with_exposed_provenance::<T>(address as usize);
+    // SAFETY: an address is zero or comes from `address`, whose value is never moved nor freed. The
+    // one caller keeps addresses of one type.
+    unsafe { pointer.as_ref() }
+}
+
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
