@@ -38,6 +38,9 @@ type Function = unsafe extern "C" fn(
 /// Values that are no length, no handle and no flag set.
 const WILD: [usize; 2] = [1 << 63, usize::MAX];
 
+/// Numbers that are no pointers: nothing is mapped there.
+const NUMBERS: [usize; 2] = [1, 8];
+
 /// The arguments of every function, one letter each:
 /// `s` session, `S` slot, `k` object, `x` number or flags, `f` flags of a session, `m` mechanism,
 /// `D` input followed by its length `l`, `O` output followed by the pointer `n` to its length,
@@ -230,23 +233,10 @@ fn functions(module: Module) -> BTreeMap<&'static str, Function> {
 }
 
 fn call(function: Function, arguments: &[usize]) -> Rv {
-    let a = |at: usize| arguments.get(at).copied().unwrap_or(0);
-    Rv(unsafe {
-        function(
-            a(0),
-            a(1),
-            a(2),
-            a(3),
-            a(4),
-            a(5),
-            a(6),
-            a(7),
-            a(8),
-            a(9),
-            a(10),
-            a(11),
-        )
-    })
+    let mut words = [0; 12];
+    words[..arguments.len()].copy_from_slice(arguments);
+    let [a, b, c, d, e, f, g, h, i, j, k, l] = words;
+    Rv(unsafe { function(a, b, c, d, e, f, g, h, i, j, k, l) })
 }
 
 /// Whether the answer says what is wrong. The codes here say "something is broken" instead;
@@ -381,6 +371,9 @@ fn null_pointers_wild_lengths_and_unknown_objects() {
             // What is done to the good arguments, and whether the call may still succeed.
             let mut changes: Vec<(Vec<(usize, usize)>, bool)> = Vec::new();
             for (at, kind) in kinds.char_indices() {
+                if "DTOnpm".contains(kind) {
+                    changes.extend(NUMBERS.map(|number| (vec![(at, number)], false)));
+                }
                 match kind {
                     'D' | 'T' => {
                         changes.push((vec![(at, 0)], false));
@@ -422,6 +415,56 @@ fn null_pointers_wild_lengths_and_unknown_objects() {
         }
         // Still in order after all that.
         user.sign(CKM_SHA256_HMAC, secret, b"data").unwrap();
+    });
+}
+
+#[test]
+fn numbers_for_result_pointers() {
+    let structures =
+        "C_GetInfo C_GetSlotInfo C_GetTokenInfo C_GetSessionInfo C_GetMechanismInfo".split(' ');
+    let others = "C_OpenSession C_CreateObject C_FindObjects C_GetSlotList C_Sign C_Digest \
+                  C_GetInterface"
+        .split(' ');
+    let cases = structures
+        .map(|name| (name, &[1, 8, 0x10_0000][..]))
+        .chain(others.map(|name| (name, &NUMBERS[..])));
+    isolated(|world| {
+        let token = world.token();
+        let functions = functions(token.module);
+        let (user, aes, secret) = with_keys(token);
+        for (name, numbers) in cases {
+            let kinds = ARGUMENTS.iter().find(|known| known.0 == name).unwrap().1;
+            // Name and version of an interface are read.
+            let places = kinds.char_indices().filter(|(_, kind)| {
+                "pO".contains(*kind) || (*kind == 'v' && name == "C_GetInterface")
+            });
+            for (at, _) in places {
+                for &number in numbers {
+                    eprintln!("{name} {at} {number:#x}");
+                    let session = busy_session(token, aes, secret);
+                    let mut good = Good::new(token, session, aes);
+                    let mut arguments = good.values(kinds);
+                    arguments[at] = number;
+                    let rv = call(functions[name], &arguments);
+                    assert_eq!(rv, Rv(CKR_ARGUMENTS_BAD), "{name} {at} {number:#x}");
+                    session.close().unwrap();
+                }
+            }
+        }
+        assert_eq!(
+            token.info().ulSessionCount,
+            1,
+            "a session that nobody knows"
+        );
+        for number in [1, 8, 0x10_0000] {
+            let mut value = CK_ATTRIBUTE {
+                type_: CKA_CLASS,
+                pValue: number as *mut _,
+                ulValueLen: 8,
+            };
+            user.get_raw(aes, std::slice::from_mut(&mut value))
+                .refused(CKR_ARGUMENTS_BAD);
+        }
     });
 }
 
