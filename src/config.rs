@@ -8,7 +8,8 @@ use crate::error::{Result, fail};
 use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_FUNCTION_FAILED};
 use serde::Deserialize;
 use std::ffi::OsString;
-use std::io::ErrorKind;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 /// The configuration file where none is named.
@@ -128,20 +129,21 @@ impl Config {
                 path.display()
             )
         };
-        let size = match std::fs::metadata(path) {
-            Ok(metadata) => metadata.len(),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                return refused("there is no such file".into());
+        let mut text = String::new();
+        let read = match std::fs::metadata(path) {
+            // A device or a pipe would be read without end.
+            Ok(found) if !found.is_file() => return refused("it is no regular file".into()),
+            Ok(_) => File::open(path)
+                .and_then(|file| file.take(LARGEST_FILE + 1).read_to_string(&mut text)),
+            Err(error) => Err(error),
+        };
+        match read {
+            Ok(size) if size as u64 > LARGEST_FILE => {
+                return refused("it is too long for a configuration".into());
             }
+            Ok(_) => {}
             Err(error) => return refused(error.to_string()),
-        };
-        if size > LARGEST_FILE {
-            return refused(format!("{size} bytes are too many for a configuration"));
         }
-        let text = match std::fs::read_to_string(path) {
-            Ok(text) => text,
-            Err(error) => return refused(error.to_string()),
-        };
         match toml::from_str::<Self>(&text) {
             Ok(config) => config.check().or_else(refused),
             Err(error) => {

@@ -2,7 +2,7 @@
 
 use super::{Error, Result, refuse};
 use der::asn1::{Ia5StringRef, ObjectIdentifier, PrintableStringRef, Utf8StringRef};
-use der::{Tag, Tagged};
+use der::{Decode, Encode, Tag, Tagged};
 use std::str::FromStr;
 use x509_cert::attr::AttributeTypeAndValue;
 use x509_cert::name::{Name, RelativeDistinguishedName};
@@ -29,22 +29,34 @@ pub fn parse(text: &str) -> Result<Name> {
         .into_iter()
         .map(trim_unescaped)
         .collect();
-    for part in &parts {
-        let relative = RelativeDistinguishedName::from_str(part).map_err(|_| {
-            Error::new(format!(
-                "subject part \"{part}\" is not TYPE=VALUE (RFC 4514) with a known type \
-                 such as CN, O, OU, L, ST, C, DC, UID, serialNumber or a dotted OID"
-            ))
-        })?;
-        if relative.is_empty() {
-            return refuse!("subject part \"{part}\" is empty");
-        }
-        for attribute in relative.iter() {
-            check_value(part, attribute)?;
-        }
+    let mut names = Vec::with_capacity(parts.len());
+    for part in parts {
+        names.push(relative_name(part)?);
     }
-    Name::from_str(&parts.join(","))
+    // The string begins with the most specific part, the encoding ends with it (RFC 4514 2.1).
+    names.reverse();
+    names
+        .to_der()
+        .and_then(|der| Name::from_der(&der))
         .map_err(|_| Error::new(format!("subject \"{text}\" is not a name (RFC 4514)")))
+}
+
+/// One part: `TYPE=VALUE`, or several of them between `+`.
+fn relative_name(part: &str) -> Result<RelativeDistinguishedName> {
+    let unknown = |_| {
+        Error::new(format!(
+            "subject part \"{part}\" is not TYPE=VALUE (RFC 4514) with a known type \
+             such as CN, O, OU, L, ST, C, DC, UID, serialNumber or a dotted OID"
+        ))
+    };
+    let mut attributes = Vec::new();
+    // Split here, not by the library, which misreads a backslash before an escaped separator.
+    for attribute in split_unescaped(part, '+') {
+        let attribute = AttributeTypeAndValue::from_str(attribute).map_err(unknown)?;
+        check_value(part, &attribute)?;
+        attributes.push(attribute);
+    }
+    attributes.try_into().map_err(unknown)
 }
 
 /// The string types hold what X.520 lets them hold; the parser of the name does not look.
@@ -102,6 +114,15 @@ fn trim_unescaped(part: &str) -> &str {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
+
+    #[test]
+    fn an_escaped_separator_behind_a_backslash_is_no_separator() {
+        // Found by the fuzzer: the library's own splitting makes two parts of it.
+        assert_eq!(parse("CN=a\\\\\\,CN=b").unwrap().iter().count(), 1);
+        assert_eq!(parse("CN=a\\\\,CN=b").unwrap().iter().count(), 2);
+        assert_eq!(parse("CN=a\\\\\\+CN=b").unwrap().iter().count(), 1);
+        assert_eq!(parse("CN=a+OU=b").unwrap().iter().count(), 2);
+    }
 
     #[test]
     fn most_specific_attribute_comes_first_in_text_and_last_in_der() {

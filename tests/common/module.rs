@@ -72,17 +72,15 @@ pub struct Module {
     v32: Option<&'static CK_FUNCTION_LIST_3_2>,
 }
 
-/// Where the shared library is: `NODETOKEN_TEST_MODULE`, else beside the test's own build directory.
+/// Where the shared library is: `NODETOKEN_TEST_MODULE`, else beside the test itself.
 pub fn path() -> PathBuf {
     std::env::var_os("NODETOKEN_TEST_MODULE").map_or_else(
+        // Cargo builds it beside the tests, with their features; the copy one directory up is of the
+        // last `cargo build`.
         || {
-            let executable = std::env::current_exe().unwrap();
-            executable
-                .parent()
+            std::env::current_exe()
                 .unwrap()
-                .parent()
-                .unwrap()
-                .join("libnodetoken.so")
+                .with_file_name("libnodetoken.so")
         },
         PathBuf::from,
     )
