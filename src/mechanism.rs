@@ -68,8 +68,15 @@ pub enum Parameter {
         /// The label.
         label: Vec<u8>,
     },
-    /// Initialization vector or first counter block, 16 bytes.
+    /// Initialization vector, 16 bytes.
     Iv(Vec<u8>),
+    /// CK_AES_CTR_PARAMS.
+    Counter {
+        /// The first counter block.
+        block: [u8; 16],
+        /// How many of its last bits count, 1 to 128.
+        bits: u32,
+    },
     /// CK_GCM_PARAMS.
     Gcm {
         /// Nonce.

@@ -255,6 +255,31 @@ fn a_damaged_padding_is_refused() {
     });
 }
 
+/// SP 800-38A B.1: a counter that starts again would give the same key stream twice.
+#[test]
+fn a_counter_does_not_start_again() {
+    isolated(|world| {
+        let session = world.token().user();
+        let key = session.aes(32);
+        let mut first = [7; 16];
+        first[15] = 0xfd;
+        let narrow = Mech::ctr(first, 8);
+        let text = [5; 48];
+        assert_eq!(
+            session.encrypt(narrow.clone(), key, &text),
+            session.encrypt(Mech::ctr(first, 128), key, &text)
+        );
+        let too_long = Err(Rv(CKR_DATA_LEN_RANGE));
+        assert_eq!(session.encrypt(narrow.clone(), key, &[5; 49]), too_long);
+        assert_eq!(session.decrypt(narrow.clone(), key, &[5; 49]), too_long);
+        assert_eq!(session.encrypt_parts(narrow, key, &[&text, &[5]]), too_long);
+        // The whole block counts on from its end to its beginning.
+        session
+            .encrypt(Mech::ctr([0xff; 16], 128), key, &text)
+            .unwrap();
+    });
+}
+
 #[test]
 fn init_refuses_wrong_parameters() {
     let iv = hex(vectors::AES_IV);

@@ -93,12 +93,13 @@ impl Given {
                 }
                 ParameterForm::Ctr => {
                     let ctr: CK_AES_CTR_PARAMS = self.read()?;
-                    // A counter narrower than the block wraps inside it; only 128 bits count as
-                    // SP 800-38A's whole block.
-                    if !(1..=128).contains(&ctr.ulCounterBits) {
-                        return Err(invalid("ulCounterBits is not between 1 and 128"));
+                    match u32::try_from(ctr.ulCounterBits) {
+                        Ok(bits @ 1..=128) => Ok(Parameter::Counter {
+                            block: ctr.cb,
+                            bits,
+                        }),
+                        _ => Err(invalid("ulCounterBits is not between 1 and 128")),
                     }
-                    Ok(Parameter::Iv(ctr.cb.to_vec()))
                 }
                 ParameterForm::Pss => pss(self.read()?),
                 ParameterForm::Oaep => oaep(self.read()?),

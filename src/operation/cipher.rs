@@ -95,6 +95,8 @@ struct Blocks {
     chain: Vec<u8>,
     /// Input that does not fill a block yet, or may be the padded last one.
     pending: Zeroizing<Vec<u8>>,
+    /// How many bytes there are counter blocks for.
+    counted: u128,
 }
 
 impl Blocks {
@@ -103,8 +105,13 @@ impl Blocks {
         direction: Direction,
         padded: bool,
         key: Arc<Secret>,
-        iv: &[u8],
+        parameter: &Parameter,
     ) -> Result<Self> {
+        let (iv, counted): (&[u8], _) = match parameter {
+            Parameter::Iv(iv) => (iv, u128::MAX),
+            Parameter::Counter { block, bits } => (block, counted(block, *bits)),
+            _ => (&[], u128::MAX),
+        };
         Ok(Self {
             mode,
             direction,
@@ -113,6 +120,7 @@ impl Blocks {
             key,
             chain: iv.to_vec(),
             pending: Zeroizing::default(),
+            counted,
         })
     }
 
@@ -140,7 +148,17 @@ impl Blocks {
         }
     }
 
+    /// Takes counter blocks for `data`, or refuses where the counter would start again.
+    fn count(&mut self, data: &[u8]) -> Result<()> {
+        match self.counted.checked_sub(data.len() as u128) {
+            Some(left) => self.counted = left,
+            None => return fail!(CKR_DATA_LEN_RANGE, "ulCounterBits is too small for so much"),
+        }
+        Ok(())
+    }
+
     fn update(&mut self, data: &[u8]) -> Result<Vec<u8>> {
+        self.count(data)?;
         let ready = self.ready(data.len());
         let mut output = std::mem::take(&mut *self.pending);
         collect(&mut output, data)?;
@@ -180,6 +198,7 @@ impl Blocks {
     }
 
     fn finish(mut self, data: &[u8]) -> Result<Vec<u8>> {
+        self.count(data)?;
         let mut output = std::mem::take(&mut *self.pending);
         collect(&mut output, data)?;
         if self.pads() {
@@ -200,6 +219,15 @@ impl Blocks {
         let stays = plain.len().saturating_sub(padding_len(&plain)?);
         plain.truncate(stays);
         Ok(plain.to_vec())
+    }
+}
+
+/// How many bytes can be encrypted until the last `bits` of `block` are zero again and would carry
+/// into the rest (SP 800-38A B.1). A counter of the whole block has nothing to carry into.
+fn counted(block: &[u8; BLOCK], bits: u32) -> u128 {
+    match 1u128.checked_shl(bits) {
+        Some(end) => (end - u128::from_be_bytes(*block) % end).saturating_mul(BLOCK as u128),
+        None => u128::MAX,
     }
 }
 
@@ -239,12 +267,8 @@ impl Method {
                 label: label.clone(),
             },
             (Plan::Cipher { mode, padded }, parameter) => {
-                let iv = match parameter {
-                    Parameter::Iv(iv) => iv.as_slice(),
-                    _ => &[],
-                };
                 let key = key.secret_key(token)?;
-                return Blocks::new(mode, direction, padded, key, iv).map(Method::Blocks);
+                return Blocks::new(mode, direction, padded, key, parameter).map(Method::Blocks);
             }
             (Plan::Gcm, Parameter::Gcm { iv, aad, tag }) => {
                 return Ok(Method::Gcm(Gcm {
