@@ -1,6 +1,8 @@
 //! Handles: numbers that a caller holds, never given out twice in a process.
 
+use crate::error::Result;
 use crate::lock::Shared;
+use crate::memory;
 use cryptoki_sys::CK_ULONG;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -34,9 +36,12 @@ impl<T> Handles<T> {
         self.map.reading().get(&handle).cloned()
     }
 
-    /// Gives `value` its handle.
-    pub fn insert(&self, handle: CK_ULONG, value: Arc<T>) {
-        self.map.writing().insert(handle, value);
+    /// Gives `value` its handle. `CKR_HOST_MEMORY`.
+    pub fn insert(&self, handle: CK_ULONG, value: Arc<T>) -> Result<()> {
+        let mut map = self.map.writing();
+        map.try_reserve(1).map_err(memory::short)?;
+        map.insert(handle, value);
+        Ok(())
     }
 
     /// Takes a handle out of use.

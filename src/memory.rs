@@ -1,16 +1,20 @@
-//! Memory for secrets: pages that are locked, kept out of core dumps, and wiped on release.
+//! Memory for secrets: pages that are locked, kept out of core dumps, and wiped on release. And for
+//! everything else: what holds when there is none left ([`ballast`]).
 
 mod arena;
+mod ballast;
 #[cfg(feature = "aws-lc")]
 mod engine;
 mod pages;
 
 pub use arena::ran_out;
 pub(crate) use arena::{after_fork, before_fork};
+pub use ballast::{afford, ballast};
 pub use pages::locked;
 
 use crate::error::{Error, Result};
 use cryptoki_sys::CKR_HOST_MEMORY;
+use std::collections::TryReserveError;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
 use std::ptr::NonNull;
@@ -26,6 +30,35 @@ pub fn adopt_engine() -> bool {
     return engine::adopt();
     #[cfg(not(feature = "aws-lc"))]
     return true;
+}
+
+/// Room for `len` bytes that a caller or a stored object has made many. `CKR_HOST_MEMORY`.
+pub fn buffer(len: usize) -> Result<Vec<u8>> {
+    let mut buffer = Vec::new();
+    buffer.try_reserve_exact(len).map_err(short)?;
+    Ok(buffer)
+}
+
+/// A copy of such bytes. `CKR_HOST_MEMORY`.
+pub fn copy(bytes: &[u8]) -> Result<Vec<u8>> {
+    let mut copy = buffer(bytes.len())?;
+    copy.extend_from_slice(bytes);
+    Ok(copy)
+}
+
+/// What an iterator gives, where it may be much. `CKR_HOST_MEMORY`.
+pub fn gather<T>(items: impl Iterator<Item = T>) -> Result<Vec<T>> {
+    let mut gathered = Vec::new();
+    for item in items {
+        gathered.try_reserve(1).map_err(short)?;
+        gathered.push(item);
+    }
+    Ok(gathered)
+}
+
+/// `CKR_HOST_MEMORY` for a table that cannot grow.
+pub fn short(_: TryReserveError) -> Error {
+    Error::new(CKR_HOST_MEMORY, "there is not enough memory for this")
 }
 
 /// Bytes of a key or a PIN. Wiped when dropped; never printed.

@@ -160,7 +160,10 @@ impl Module {
     pub fn open_session(&self, slot: CK_SLOT_ID, read_write: bool) -> Result<CK_SESSION_HANDLE> {
         let session = Arc::new(Session::open(self.slot(slot)?, read_write)?);
         let handle = session.handle;
-        self.sessions.insert(handle, session);
+        if let Err(refusal) = self.sessions.insert(handle, Arc::clone(&session)) {
+            session.close();
+            return Err(refusal);
+        }
         // A C_Finalize beside this call may have emptied the table just before.
         if *self.ended.locked() {
             // C_Finalize may have closed this one too.

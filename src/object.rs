@@ -5,7 +5,7 @@ use crate::crypto::engine;
 use crate::error::{Error, Result};
 use crate::handle;
 use crate::key::{self, Secrets};
-use crate::memory::Secret;
+use crate::memory::{self, Secret};
 use crate::token::{NewObject, ObjectId, PrivateKey, Stored, Token};
 use cryptoki_sys::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -181,8 +181,10 @@ const INDEXED: [CK_ATTRIBUTE_TYPE; 4] = [CKA_CLASS, CKA_ID, CKA_LABEL, CKA_UNIQU
 pub struct Index {
     objects: BTreeMap<CK_OBJECT_HANDLE, Arc<Object>>,
     ids: HashMap<ObjectId, CK_OBJECT_HANDLE>,
-    values: [HashMap<Box<[u8]>, Handles>; INDEXED.len()],
+    values: [ByValue; INDEXED.len()],
 }
+
+type ByValue = HashMap<Box<[u8]>, Handles>;
 
 /// Objects with one value of an attribute. Most values are one object's alone.
 enum Handles {
@@ -246,30 +248,40 @@ impl Index {
     /// Handles of the objects that match a template, in ascending order.
     ///
     /// Of the attributes that are indexed, the one with the fewest objects says where to look.
-    pub fn find(&self, template: &Template<'_>) -> Vec<CK_OBJECT_HANDLE> {
+    pub fn find(&self, template: &Template<'_>) -> Result<Vec<CK_OBJECT_HANDLE>> {
         let mut fewest: Option<&Handles> = None;
         for (attribute, by_value) in INDEXED.iter().zip(&self.values) {
             let Some(value) = template.get(*attribute) else {
                 continue;
             };
             let Some(handles) = by_value.get(value) else {
-                return Vec::new();
+                return Ok(Vec::new());
             };
             if fewest.is_none_or(|fewest| handles.len() < fewest.len()) {
                 fewest = Some(handles);
             }
         }
         match fewest {
-            Some(handles) => handles
-                .iter()
-                .filter(|handle| self.get(*handle).is_some_and(|o| o.matches(template)))
-                .collect(),
-            None => self
-                .iter()
-                .filter(|object| object.matches(template))
-                .map(|object| object.handle)
-                .collect(),
+            Some(handles) => memory::gather(
+                handles
+                    .iter()
+                    .filter(|handle| self.get(*handle).is_some_and(|o| o.matches(template))),
+            ),
+            None => memory::gather(
+                self.iter()
+                    .filter(|object| object.matches(template))
+                    .map(|object| object.handle),
+            ),
         }
+    }
+
+    /// Makes room for so many more objects.
+    pub fn reserve(&mut self, more: usize) -> Result<()> {
+        self.ids.try_reserve(more).map_err(memory::short)?;
+        for by_value in &mut self.values {
+            by_value.try_reserve(more).map_err(memory::short)?;
+        }
+        Ok(())
     }
 
     /// Takes in an object of the token as it is now. It keeps the handle that it had; one that has
@@ -307,29 +319,34 @@ impl Index {
 
     /// Lets an object go.
     pub fn remove(&mut self, handle: CK_OBJECT_HANDLE) {
-        let Some(object) = self.objects.remove(&handle) else {
-            return;
-        };
-        self.ids.remove(&object.stored.id);
-        for (attribute, by_value) in INDEXED.iter().zip(&mut self.values) {
-            let Some(value) = object.attributes().get(*attribute) else {
-                continue;
-            };
-            if by_value.get_mut(value).is_some_and(|h| h.remove(handle)) {
-                by_value.remove(value);
-            }
+        if let Some(object) = self.objects.remove(&handle) {
+            unlist(&mut self.ids, &mut self.values, &object);
         }
     }
 
-    /// Lets go every object of which `stays` says no.
+    /// Lets go every object of which `stays` says no. That takes no memory: a logout must not fail.
     pub fn retain(&mut self, mut stays: impl FnMut(&Object) -> bool) {
-        let gone: Vec<_> = self
-            .iter()
-            .filter(|object| !stays(object))
-            .map(|object| object.handle)
-            .collect();
-        for handle in gone {
-            self.remove(handle);
+        let gone = self.objects.extract_if(.., |_, object| !stays(object));
+        for (_, object) in gone {
+            unlist(&mut self.ids, &mut self.values, &object);
+        }
+    }
+}
+
+/// Takes an object that is gone out of the other tables.
+fn unlist(
+    ids: &mut HashMap<ObjectId, CK_OBJECT_HANDLE>,
+    values: &mut [ByValue; INDEXED.len()],
+    object: &Object,
+) {
+    ids.remove(&object.stored.id);
+    for (attribute, by_value) in INDEXED.iter().zip(values) {
+        let Some(value) = object.attributes().get(*attribute) else {
+            continue;
+        };
+        let last = by_value.get_mut(value);
+        if last.is_some_and(|handles| handles.remove(object.handle)) {
+            by_value.remove(value);
         }
     }
 }

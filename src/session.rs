@@ -2,6 +2,7 @@
 
 use crate::error::{Error, Result, fail};
 use crate::lock::Locked;
+use crate::memory;
 use crate::object::Object;
 use crate::operation::Operations;
 use crate::slot::Slot;
@@ -76,15 +77,20 @@ impl Session {
 
     /// Notes objects that go with this session; they go at once where it has just been closed.
     pub(crate) fn own(&self, made: &[CK_OBJECT_HANDLE]) -> Result<()> {
-        if let Some(objects) = &mut *self.objects.locked() {
-            objects.extend_from_slice(made);
-            return Ok(());
-        }
-        self.slot.forget(made);
-        fail!(
-            CKR_SESSION_HANDLE_INVALID,
-            "the session has just been closed"
-        )
+        let noted = match &mut *self.objects.locked() {
+            Some(objects) => match objects.try_reserve(made.len()) {
+                Ok(()) => {
+                    objects.extend_from_slice(made);
+                    Ok(())
+                }
+                Err(error) => Err(memory::short(error)),
+            },
+            None => fail!(
+                CKR_SESSION_HANDLE_INVALID,
+                "the session has just been closed"
+            ),
+        };
+        noted.inspect_err(|_| self.slot.forget(made))
     }
 
     /// Ends what was begun under a login that is over, and lets its keys go.

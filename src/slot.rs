@@ -5,6 +5,7 @@ use crate::config::Policy;
 use crate::error::{Error, Result, fail};
 use crate::lock::{Locked, Shared};
 use crate::mechanism::{MECHANISMS, Mechanism};
+use crate::memory;
 use crate::object::{Index, Object};
 use crate::token::{Change, NewObject, ObjectId, Place, Stored, Token, User};
 use cryptoki_sys::*;
@@ -261,8 +262,9 @@ impl Slot {
 
     fn refresh(&self, objects: &mut Objects) -> Result<()> {
         let changes = self.token().changes(objects.revision)?;
+        objects.index.reserve(changes.stored.len())?;
         if changes.complete {
-            let mut there: Vec<ObjectId> = changes.stored.iter().map(|o| o.id).collect();
+            let mut there = memory::gather(changes.stored.iter().map(|o| o.id))?;
             there.sort_unstable();
             objects.index.retain(|object| {
                 !object.is_token() || there.binary_search(&object.stored.id).is_ok()
@@ -282,10 +284,10 @@ impl Slot {
 
     /// Handles of the built-in objects that match. They show only to who asks for their class:
     /// older clients do not know them (4.12.1).
-    pub(crate) fn built_in(&self, template: &Template<'_>) -> Vec<CK_OBJECT_HANDLE> {
+    pub(crate) fn built_in(&self, template: &Template<'_>) -> Result<Vec<CK_OBJECT_HANDLE>> {
         match template.ulong(CKA_CLASS) {
             Some(CKO_PROFILE | CKO_MECHANISM) => self.built_in.find(template),
-            _ => Vec::new(),
+            _ => Ok(Vec::new()),
         }
     }
 
@@ -330,6 +332,7 @@ impl Slot {
         if era != self.era() && made.iter().any(|object| object.is_private()) {
             return fail!(CKR_USER_NOT_LOGGED_IN, "the user has just logged out");
         }
+        objects.index.reserve(made.len())?;
         for object in made {
             objects.index.add(object);
         }

@@ -26,7 +26,7 @@ entries! {
     fn C_EncryptInit(handle: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, key: CK_OBJECT_HANDLE) {
         let session = session(handle)?;
         let (mechanism, parameter) = mechanism!(session, CKF_ENCRYPT, mechanism);
-        session.encrypt_init(mechanism, &parameter, key)
+        session.encrypt_init(mechanism, parameter, key)
     }
 
     /// 5.8.2.
@@ -70,7 +70,7 @@ entries! {
     fn C_DecryptInit(handle: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, key: CK_OBJECT_HANDLE) {
         let session = session(handle)?;
         let (mechanism, parameter) = mechanism!(session, CKF_DECRYPT, mechanism);
-        session.decrypt_init(mechanism, &parameter, key)
+        session.decrypt_init(mechanism, parameter, key)
     }
 
     /// 5.10.2.

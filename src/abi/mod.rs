@@ -6,7 +6,7 @@
 use crate::error::{Result, fail};
 use crate::module;
 use crate::session::Session;
-use crate::{error, log};
+use crate::{error, log, memory};
 use cryptoki_sys::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -44,8 +44,37 @@ macro_rules! entries {
 }
 pub(crate) use entries;
 
+/// Functions that give memory back, or let the caller do so: they do with little of it.
+const FRUGAL: [&str; 7] = [
+    "C_Finalize",
+    "C_CloseSession",
+    "C_CloseAllSessions",
+    "C_SessionCancel",
+    "C_Logout",
+    "C_DestroyObject",
+    "C_FindObjectsFinal",
+];
+
+/// Whether a function may begin where memory has run out.
+#[cold]
+fn is_frugal(function: &'static str) -> bool {
+    if memory::afford(0).is_err() {
+        // Not even for a line in the log.
+        return false;
+    }
+    let frugal = FRUGAL.contains(&function);
+    if !frugal {
+        let refusal = error::Error::new(CKR_HOST_MEMORY, "the process has run out of memory");
+        log::refusal(function, &refusal);
+    }
+    frugal
+}
+
 /// Runs the body of an entry: no unwinding into C, one line in the log for a refusal.
 pub(crate) fn call(function: &'static str, body: impl FnOnce() -> Result<()>) -> CK_RV {
+    if !memory::ballast() && !is_frugal(function) {
+        return CKR_HOST_MEMORY;
+    }
     match catch_unwind(AssertUnwindSafe(body)) {
         Ok(Ok(())) => {
             if log::enabled(log::Level::Debug) {

@@ -3,6 +3,7 @@
 use super::input;
 use crate::error::{Error, Result, fail};
 use crate::mechanism::{self, Parameter, ParameterForm};
+use crate::memory;
 use cryptoki_sys::*;
 
 /// Longest OAEP label and GCM nonce; longer ones serve nobody.
@@ -122,9 +123,9 @@ unsafe fn nested(pointer: *const CK_BYTE, len: CK_ULONG, longest: CK_ULONG) -> R
         )));
     }
     // SAFETY: the caller's word.
-    unsafe { input::nested(pointer, len) }
-        .map(<[u8]>::to_vec)
-        .map_err(|error| error.with_rv(CKR_MECHANISM_PARAM_INVALID))
+    let bytes = unsafe { input::nested(pointer, len) }
+        .map_err(|error| error.with_rv(CKR_MECHANISM_PARAM_INVALID))?;
+    memory::copy(bytes)
 }
 
 fn pss(given: CK_RSA_PKCS_PSS_PARAMS) -> Result<Parameter> {

@@ -45,6 +45,11 @@ impl Attributes {
             .map(|(attribute, value)| (*attribute, &**value))
     }
 
+    /// Bytes of the values together.
+    pub fn size(&self) -> usize {
+        self.0.iter().map(|a| a.1.len()).sum()
+    }
+
     /// A CK_BBOOL attribute; absent is false.
     pub fn is(&self, attribute: CK_ATTRIBUTE_TYPE) -> bool {
         self.get(attribute) == Some(&[CK_TRUE])
@@ -139,6 +144,12 @@ impl<'a> Template<'a> {
     /// A CK_BBOOL of the template.
     pub fn bool(&self, attribute: CK_ATTRIBUTE_TYPE) -> Option<bool> {
         self.get(attribute).map(|v| v == [CK_TRUE])
+    }
+
+    /// Bytes of the values together.
+    pub fn size(&self) -> usize {
+        self.iter()
+            .fold(0, |sum, pair| sum.saturating_add(pair.1.len()))
     }
 
     /// Every pair.

@@ -1,5 +1,6 @@
-//! Pages from the kernel that are kept out of swap and of core dumps.
+//! Pages from the kernel; those for secrets are kept out of swap and of core dumps.
 
+use super::ballast;
 use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -12,10 +13,8 @@ pub fn locked() -> bool {
     !SWAPPABLE.load(Ordering::Relaxed)
 }
 
-/// `len` zero bytes of new pages. `None` when the process may have no more.
-///
-/// The pages are left to forked children, which may go on with an object that they inherited.
-pub(super) fn map(len: usize) -> Option<NonNull<u8>> {
+/// `len` zero bytes of new pages, of no special kind. `None` when the process may have no more.
+pub(super) fn reserve(len: usize) -> Option<NonNull<u8>> {
     // SAFETY: a new anonymous mapping at an address that the kernel chooses touches no other memory.
     let pages = unsafe {
         libc::mmap(
@@ -27,18 +26,27 @@ pub(super) fn map(len: usize) -> Option<NonNull<u8>> {
             0,
         )
     };
-    if pages == libc::MAP_FAILED {
-        return None;
+    match pages == libc::MAP_FAILED {
+        true => None,
+        false => NonNull::new(pages.cast()),
     }
+}
+
+/// `len` zero bytes of new pages for secrets. `None` when the process may have no more.
+///
+/// The pages are left to forked children, which may go on with an object that they inherited.
+pub(super) fn map(len: usize) -> Option<NonNull<u8>> {
+    let pages = ballast::backed(len, || reserve(len))?;
+    let start = pages.as_ptr().cast();
     // SAFETY: advises on and locks the mapping made above, which is `len` bytes long.
     let refused = unsafe {
-        libc::madvise(pages, len, libc::MADV_DONTDUMP);
-        libc::mlock(pages, len) != 0
+        libc::madvise(start, len, libc::MADV_DONTDUMP);
+        libc::mlock(start, len) != 0
     };
     if refused {
         SWAPPABLE.store(true, Ordering::Relaxed);
     }
-    NonNull::new(pages.cast())
+    Some(pages)
 }
 
 /// Locks pages again in a forked child, which does not inherit the lock (mlock(2)).
@@ -54,7 +62,7 @@ pub(super) fn relock(pages: NonNull<u8>, len: usize) {
 /// Gives pages back.
 ///
 /// # Safety
-/// `pages` and `len` are those of one call of [`map`], and nothing uses them any more.
+/// `pages` and `len` are those of one call of [`reserve`] or [`map`], and nothing uses them any more.
 pub(super) unsafe fn unmap(pages: NonNull<u8>, len: usize) {
     // SAFETY: by the contract above the mapping is this module's and unused.
     unsafe { libc::munmap(pages.as_ptr().cast(), len) };

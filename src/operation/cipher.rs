@@ -4,7 +4,7 @@ use super::{Answer, Guard, Operations, Room, Step, collect, finish, none_active,
 use crate::crypto::{CipherMode, CryptScheme, Direction, engine};
 use crate::error::{Error, Result, fail};
 use crate::mechanism::{Mechanism, Parameter, Plan};
-use crate::memory::Secret;
+use crate::memory::{self, Secret};
 use crate::object::Object;
 use crate::session::Session;
 use crate::token::PrivateKey;
@@ -78,8 +78,9 @@ impl Gcm {
         };
         match self.direction {
             Direction::Encrypt => engine::gcm_seal(&self.key, &self.iv, &self.aad, self.tag, input),
-            Direction::Decrypt => engine::gcm_open(&self.key, &self.iv, &self.aad, self.tag, input)
-                .map(|plain| plain.to_vec()),
+            Direction::Decrypt => memory::copy(&engine::gcm_open(
+                &self.key, &self.iv, &self.aad, self.tag, input,
+            )?),
         }
     }
 }
@@ -199,8 +200,9 @@ impl Blocks {
 
     fn finish(mut self, data: &[u8]) -> Result<Vec<u8>> {
         self.count(data)?;
-        let mut output = std::mem::take(&mut *self.pending);
-        collect(&mut output, data)?;
+        let mut output = memory::buffer(self.final_len(data.len()))?;
+        output.extend_from_slice(&self.pending);
+        output.extend_from_slice(data);
         if self.pads() {
             let padding = BLOCK - output.len() % BLOCK;
             output.resize(output.len() + padding, padding as u8);
@@ -218,7 +220,7 @@ impl Blocks {
             .update(&mut plain)?;
         let stays = plain.len().saturating_sub(padding_len(&plain)?);
         plain.truncate(stays);
-        Ok(plain.to_vec())
+        Ok(std::mem::take(&mut *plain))
     }
 }
 
@@ -254,29 +256,27 @@ impl Method {
         session: &Session,
         direction: Direction,
         row: &Mechanism,
-        parameter: &Parameter,
+        parameter: Parameter,
         key: &Object,
     ) -> Result<Self> {
         let token = session.slot.token();
         let scheme = match (row.plan, parameter) {
             (Plan::RsaPkcs1(None), _) => CryptScheme::RsaPkcs1,
             (Plan::RsaRaw, _) => CryptScheme::RsaRaw,
-            (Plan::RsaOaep, Parameter::Oaep { hash, mgf, label }) => CryptScheme::RsaOaep {
-                hash: *hash,
-                mgf: *mgf,
-                label: label.clone(),
-            },
+            (Plan::RsaOaep, Parameter::Oaep { hash, mgf, label }) => {
+                CryptScheme::RsaOaep { hash, mgf, label }
+            }
             (Plan::Cipher { mode, padded }, parameter) => {
                 let key = key.secret_key(token)?;
-                return Blocks::new(mode, direction, padded, key, parameter).map(Method::Blocks);
+                return Blocks::new(mode, direction, padded, key, &parameter).map(Method::Blocks);
             }
             (Plan::Gcm, Parameter::Gcm { iv, aad, tag }) => {
                 return Ok(Method::Gcm(Gcm {
                     direction,
                     key: key.secret_key(token)?,
-                    iv: iv.clone(),
-                    aad: aad.clone(),
-                    tag: *tag,
+                    iv,
+                    aad,
+                    tag,
                     collected: Zeroizing::default(),
                 }));
             }
@@ -366,7 +366,7 @@ impl Session {
         &self,
         direction: Direction,
         mechanism: CK_MECHANISM_TYPE,
-        parameter: &Parameter,
+        parameter: Parameter,
         key: CK_OBJECT_HANDLE,
     ) -> Result<Crypting> {
         let (function, usage) = match direction {
@@ -385,7 +385,7 @@ impl Session {
     pub fn encrypt_init(
         &self,
         mechanism: CK_MECHANISM_TYPE,
-        parameter: &Parameter,
+        parameter: Parameter,
         key: CK_OBJECT_HANDLE,
     ) -> Result<()> {
         let mut operations = self.operations();
@@ -398,7 +398,7 @@ impl Session {
     pub fn decrypt_init(
         &self,
         mechanism: CK_MECHANISM_TYPE,
-        parameter: &Parameter,
+        parameter: Parameter,
         key: CK_OBJECT_HANDLE,
     ) -> Result<()> {
         let mut operations = self.operations();

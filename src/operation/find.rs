@@ -3,6 +3,7 @@
 use super::{advance, none_active, take};
 use crate::attribute::Template;
 use crate::error::Result;
+use crate::memory;
 use crate::session::Session;
 use cryptoki_sys::*;
 
@@ -25,7 +26,7 @@ impl Session {
     /// C_FindObjects: at most `most` more handles; none when there are no more.
     pub fn find(&self, most: usize) -> Result<Vec<CK_OBJECT_HANDLE>> {
         advance(&mut self.operations().find, |search| {
-            Ok(search.found.by_ref().take(most).collect())
+            memory::gather(search.found.by_ref().take(most))
         })
     }
 
@@ -36,8 +37,8 @@ impl Session {
 
     /// Every object that matches, at once.
     pub fn find_all(&self, template: &Template<'_>) -> Result<Vec<CK_OBJECT_HANDLE>> {
-        let mut found = self.slot.objects()?.find(template);
-        found.extend(self.slot.built_in(template));
+        let mut found = self.slot.objects()?.find(template)?;
+        found.extend(self.slot.built_in(template)?);
         Ok(found)
     }
 }

@@ -1,5 +1,6 @@
 //! Generating keys and random numbers (PKCS#11 5.18.1, 5.18.2, 5.20).
 
+use super::afford_object;
 use super::complete::{complete_secret, note_birth};
 use crate::attribute::{self, Attributes, Birth, Built, Template};
 use crate::crypto::{KeySpec, engine};
@@ -24,6 +25,7 @@ impl Session {
         let era = self.slot.era();
         let row = self.slot.mechanism(mechanism, CKF_GENERATE)?;
         let key_type = row.key_types.first().copied();
+        afford_object(template.size(), template.bool(CKA_TOKEN) == Some(true))?;
         let built = attribute::build(
             Birth::Generate,
             template,
@@ -68,6 +70,10 @@ impl Session {
         let era = self.slot.era();
         let row = self.slot.mechanism(mechanism, CKF_GENERATE_KEY_PAIR)?;
         let key_type = row.key_types.first().copied();
+        let on_token = [public, private].map(|half| half.bool(CKA_TOKEN) == Some(true));
+        // What one template leaves out is taken from the other.
+        let size = public.size().saturating_add(private.size());
+        afford_object(size.saturating_mul(2), on_token.contains(&true))?;
         let half = |template, class| {
             attribute::build(Birth::Generate, template, Some(class), key_type, false)
         };

@@ -3,6 +3,7 @@
 use crate::crypto::Direction;
 use crate::error::{Error, Result, fail};
 use crate::mechanism::Mechanism;
+use crate::memory;
 use crate::object::Object;
 use crate::session::Session;
 use crate::slot::Slot;
@@ -277,14 +278,20 @@ fn check_usage(key: &Object, usage: CK_ATTRIBUTE_TYPE, mechanism: CK_MECHANISM_T
     Ok(())
 }
 
+/// How often the values of an object are copied on their way into a token: attributes, encoding,
+/// sealing, twice in SQLite, and back; and into a session: the change, the object, the index.
+const COPIES: (usize, usize) = (8, 4);
+
+/// Refuses an object, with so many bytes of values, that there is no memory to make.
+/// `CKR_HOST_MEMORY`, before anything is begun.
+pub(crate) fn afford_object(bytes: usize, on_token: bool) -> Result<()> {
+    let copies = if on_token { COPIES.0 } else { COPIES.1 };
+    memory::afford(bytes.saturating_mul(copies))
+}
+
 /// Adds to what is collected for a mechanism that works in one piece. `CKR_HOST_MEMORY`.
 pub(crate) fn collect(collected: &mut Vec<u8>, data: &[u8]) -> Result<()> {
-    collected.try_reserve(data.len()).map_err(|_| {
-        Error::new(
-            CKR_HOST_MEMORY,
-            "no memory to collect the data of this operation",
-        )
-    })?;
+    collected.try_reserve(data.len()).map_err(memory::short)?;
     collected.extend_from_slice(data);
     Ok(())
 }

@@ -1,10 +1,11 @@
 //! Making, copying, changing, reading and destroying objects (PKCS#11 5.7).
 
+use super::afford_object;
 use super::complete::{complete, note_birth};
 use crate::attribute::{self, Attributes, Birth, Template};
 use crate::error::{Error, Result, fail};
 use crate::key::Secrets;
-use crate::memory::Secret;
+use crate::memory::{self, Secret};
 use crate::object::Object;
 use crate::session::Session;
 use crate::token::{NewObject, User};
@@ -80,6 +81,7 @@ impl Session {
     /// C_CreateObject (5.7.1).
     pub fn create(&self, template: &Template<'_>) -> Result<CK_OBJECT_HANDLE> {
         let era = self.slot.era();
+        afford_object(template.size(), template.bool(CKA_TOKEN) == Some(true))?;
         let built = attribute::build(Birth::Create, template, None, None, self.by_so())?;
         self.may_store(&built.attributes)?;
         let mut object = complete(built)?;
@@ -160,6 +162,9 @@ impl Session {
     ) -> Result<CK_OBJECT_HANDLE> {
         let era = self.slot.era();
         let object = self.object(handle)?;
+        let size = object.attributes().size().saturating_add(template.size());
+        let on_token = template.bool(CKA_TOKEN).unwrap_or(object.is_token());
+        afford_object(size, on_token)?;
         let mut attributes = attribute::copy(object.attributes(), template, self.by_so())?;
         self.may_store(&attributes)?;
         attributes.remove(COMPANION);
@@ -223,6 +228,8 @@ impl Session {
         let object = self.object(handle)?;
         self.may_store(object.attributes())?;
         let by_so = self.by_so();
+        let size = object.attributes().size().saturating_add(template.size());
+        afford_object(size, object.is_token())?;
         // Refused here already where it can be: that costs no transaction.
         attribute::change(object.attributes(), template, by_so)?;
         let companion = self.companion_to_follow(&object)?;
@@ -258,7 +265,7 @@ impl Session {
             return Ok(Value::Unknown);
         }
         if let Some(value) = attributes.get(attribute) {
-            return Ok(Value::Bytes(value.to_vec()));
+            return memory::copy(value).map(Value::Bytes);
         }
         if !attribute::is_secret(attribute, attributes) {
             return Ok(Value::Unknown);

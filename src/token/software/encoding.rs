@@ -2,6 +2,7 @@
 
 use crate::attribute::Attributes;
 use crate::error::{Error, Result, fail};
+use crate::memory;
 use cryptoki_sys::{CK_ATTRIBUTE_TYPE, CKR_DEVICE_ERROR, CKR_FUNCTION_FAILED};
 use der::asn1::{OctetString, OctetStringRef};
 use der::{Decode, DecodeOwned, Encode, Sequence};
@@ -31,7 +32,7 @@ pub(super) struct Sealed {
 /// The body of an object.
 pub(super) fn encode_attributes(attributes: &Attributes) -> Result<Vec<u8>> {
     let mut index = Vec::new();
-    let mut values = Vec::new();
+    let mut values = memory::buffer(attributes.size())?;
     for (kind, value) in attributes.iter() {
         let (Ok(kind), Ok(len)) = (u32::try_from(kind), u32::try_from(value.len())) else {
             return fail!(CKR_FUNCTION_FAILED, "an attribute is too large to store");
@@ -74,7 +75,11 @@ pub(super) fn decode_attributes(body: &[u8]) -> Result<Attributes> {
 
 /// Any of the store's records.
 pub(super) fn encode<T: Encode>(record: &T) -> Result<Vec<u8>> {
-    record.to_der().map_err(unfit)
+    let len = usize::try_from(record.encoded_len().map_err(unfit)?).map_err(unfit)?;
+    let mut der = memory::buffer(len)?;
+    der.resize(len, 0);
+    record.encode_to_slice(&mut der).map_err(unfit)?;
+    Ok(der)
 }
 
 /// Any of the store's records.

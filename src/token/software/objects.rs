@@ -7,13 +7,15 @@ use super::state::{Manifest, TokenState};
 use crate::attribute::Attributes;
 use crate::crypto::engine;
 use crate::error::{Error, Result, fail};
-use crate::memory::Secret;
+use crate::memory::{self, Secret};
 use crate::token::{Change, Changes, NewObject, ObjectId, Stored};
 use cryptoki_sys::*;
 use der::asn1::OctetString;
-use rusqlite::{OptionalExtension, Row};
+use rusqlite::Row;
 use std::collections::HashMap;
 
+/// How often a stored value is copied until it is an object's: opened, decoded, taken out, indexed.
+const COPIES: usize = 4;
 /// How many revisions a removal is remembered.
 const MEMORY: u64 = 4096;
 
@@ -75,12 +77,19 @@ const COLUMNS: &str = "SELECT revision, id, private, body, secrets FROM object";
 impl<'a> Record<'a> {
     fn of(row: &'a Row<'_>) -> Result<Self> {
         let id = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        let body = row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?;
+        let secrets = row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?;
+        memory::afford(
+            body.len()
+                .saturating_add(secrets.len())
+                .saturating_mul(COPIES),
+        )?;
         Ok(Self {
             revision: row.get::<_, i64>(0)?.cast_unsigned(),
             id: id.try_into().map_err(|_| damaged())?,
             private: row.get(2)?,
-            body: row.get_ref(3)?.as_blob().map_err(rusqlite::Error::from)?,
-            secrets: row.get_ref(4)?.as_blob().map_err(rusqlite::Error::from)?,
+            body,
+            secrets,
         })
     }
 
@@ -186,7 +195,8 @@ fn load(
         let record = Record::of(row)?;
         let keys = owner.keys(view.keys, record.private)?;
         let attributes = record.attributes(keys, token)?;
-        reported.take(&record, record.mark(keys, token)?);
+        reported.take(&record, record.mark(keys, token)?)?;
+        stored.try_reserve(1).map_err(memory::short)?;
         stored.push(Stored {
             id: record.id,
             attributes,
@@ -204,11 +214,13 @@ fn removed_since(view: &View<'_>, owner: Owner<'_>, since: u64) -> Result<Vec<Ob
 }
 
 impl Reported {
-    fn take(&mut self, record: &Record<'_>, mark: u128) {
+    fn take(&mut self, record: &Record<'_>, mark: u128) -> Result<()> {
+        self.marks.try_reserve(1).map_err(memory::short)?;
         self.forget(&record.id);
         let private = record.private;
         self.manifest(private).add(mark);
         self.marks.insert(record.id, Mark { private, mark });
+        Ok(())
     }
 
     fn forget(&mut self, id: &ObjectId) {
@@ -414,14 +426,16 @@ impl Secrets {
     /// Of an object; `CKR_USER_NOT_LOGGED_IN` for a private one without the token's keys.
     pub(super) fn of(view: &View<'_>, owner: Owner<'_>, id: &ObjectId) -> Result<Self> {
         let token = token(view.state.tokens.get(owner.slot))?;
-        let found: Option<(bool, Vec<u8>)> = view
+        let mut query = view
             .sqlite
-            .prepare_cached("SELECT private, secrets FROM object WHERE id = ?1 AND slot = ?2")?
-            .query_row((id, owner.column()), |row| Ok((row.get(0)?, row.get(1)?)))
-            .optional()?;
-        let (private, sealed) = found.ok_or_else(gone)?;
+            .prepare_cached("SELECT private, secrets FROM object WHERE id = ?1 AND slot = ?2")?;
+        let mut rows = query.query((id, owner.column()))?;
+        let row = rows.next()?.ok_or_else(gone)?;
+        let private = row.get(0)?;
+        let sealed = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        memory::afford(sealed.len().saturating_mul(COPIES))?;
         Ok(Self {
-            sealed: decode(&sealed)?,
+            sealed: decode(sealed)?,
             serial: token.serial.clone(),
             id: *id,
             key: Secret::copy_of(&owner.keys(view.keys, private)?.secret)?,

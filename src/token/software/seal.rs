@@ -2,7 +2,7 @@
 
 use crate::crypto::{Hash, engine};
 use crate::error::{Error, Result, fail};
-use crate::memory::Secret;
+use crate::memory::{self, Secret};
 use cryptoki_sys::{CKR_DEVICE_ERROR, CKR_ENCRYPTED_DATA_INVALID, CKR_GENERAL_ERROR};
 
 /// Length in bytes of every key here.
@@ -47,8 +47,10 @@ impl Context<'_> {
 pub(super) fn seal(key: &[u8], context: Context<'_>, plaintext: &[u8]) -> Result<Vec<u8>> {
     let mut nonce = [0; NONCE_LEN];
     engine::random(&mut nonce)?;
-    let sealed = engine::gcm_seal(key, &nonce, &context.bytes(), TAG_LEN, plaintext)?;
-    Ok([&nonce, &*sealed].concat())
+    let mut sealed = engine::gcm_seal(key, &nonce, &context.bytes(), TAG_LEN, plaintext)?;
+    sealed.try_reserve_exact(NONCE_LEN).map_err(memory::short)?;
+    sealed.splice(..0, nonce);
+    Ok(sealed)
 }
 
 /// What was sealed; `None` where the key, the context or a bit of it is another.
