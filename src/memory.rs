@@ -9,7 +9,7 @@ mod pages;
 
 pub use arena::ran_out;
 pub(crate) use arena::{after_fork, before_fork};
-pub use ballast::{afford, ballast};
+pub use ballast::{afford, ballast, pieces};
 pub use pages::locked;
 
 use crate::error::{Error, Result};

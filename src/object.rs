@@ -284,11 +284,16 @@ impl Index {
         Ok(())
     }
 
+    /// The handle of the object of that name, also of one that is yet to come in.
+    pub fn promise(&mut self, id: &ObjectId) -> CK_OBJECT_HANDLE {
+        *self.ids.entry(*id).or_insert_with(handle::next)
+    }
+
     /// Takes in an object of the token as it is now. It keeps the handle that it had; one that has
     /// not changed keeps its parsed key too.
     pub fn put(&mut self, stored: Stored) {
         let before = self.by_id(&stored.id).cloned();
-        let handle = before.as_ref().map_or_else(handle::next, |o| o.handle);
+        let handle = self.promise(&stored.id);
         let object = Object::new(handle, stored, None);
         match before {
             Some(before) if before.attributes() == object.attributes() => {}

@@ -304,7 +304,14 @@ impl Slot {
         replaced: &[ObjectId],
     ) -> Result<Vec<CK_OBJECT_HANDLE>> {
         let ids = self.token().insert(new, replaced)?;
-        let objects = self.objects()?;
+        let objects = match self.objects() {
+            // They are stored, even if there is no memory left to look at them.
+            Err(refusal) if refusal.rv() == CKR_HOST_MEMORY => {
+                let mut objects = self.objects.writing();
+                return Ok(ids.iter().map(|id| objects.index.promise(id)).collect());
+            }
+            objects => objects?,
+        };
         Ok(ids
             .iter()
             .filter_map(|id| objects.by_id(id).map(|object| object.handle))

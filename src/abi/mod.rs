@@ -58,7 +58,7 @@ const FRUGAL: [&str; 7] = [
 /// Whether a function may begin where memory has run out.
 #[cold]
 fn is_frugal(function: &'static str) -> bool {
-    if memory::afford(0).is_err() {
+    if memory::pieces() == 0 {
         // Not even for a line in the log.
         return false;
     }

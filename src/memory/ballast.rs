@@ -15,17 +15,22 @@ use std::ptr::{self, NonNull};
 use std::sync::atomic::{AtomicPtr, Ordering};
 use std::time::Duration;
 
-/// Bytes of the ballast. They are never touched, so that they cost address space only.
-const BALLAST: usize = 8 << 20;
+/// Bytes of a piece. It is never touched, so that it costs address space only.
+const PIECE: usize = 1 << 20;
+/// Pieces of the whole ballast.
+const PIECES: usize = 8;
+/// With so many pieces a call may begin. What is below is for those that give memory back.
+const ENOUGH: usize = PIECES / 2;
 /// The largest allocation that the ballast is spent on, in bytes.
-const LARGEST: usize = BALLAST / 8;
+const LARGEST: usize = PIECE;
 /// Bytes that a step of a call may take without asking; a call takes few such steps.
 const LITTLE: usize = 256 << 10;
 /// How often a failed allocation is tried again.
-const TRIES: u32 = 50;
+const TRIES: usize = 50;
 
-/// The ballast; null once it is spent. A forked child has its own copy, as of all memory.
-static PLACE: AtomicPtr<u8> = AtomicPtr::new(ptr::null_mut());
+/// The pieces, null where spent: the first is spent first and replaced last, so that it tells of the
+/// others. A forked child has its own copy, as of all memory.
+static PLACES: [AtomicPtr<u8>; PIECES] = [const { AtomicPtr::new(ptr::null_mut()) }; PIECES];
 
 #[global_allocator]
 static ALLOCATOR: Ballasted = Ballasted;
@@ -79,54 +84,75 @@ pub(super) fn backed(size: usize, ask: impl Fn() -> Option<NonNull<u8>>) -> Opti
 #[cold]
 fn again(ask: impl Fn() -> Option<NonNull<u8>>) -> Option<NonNull<u8>> {
     for _ in 0..TRIES {
-        if let Some(ballast) = NonNull::new(PLACE.swap(ptr::null_mut(), Ordering::AcqRel)) {
-            // SAFETY: `take` made this mapping, nothing uses it, and no other thread has it now.
-            unsafe { pages::unmap(ballast, BALLAST) };
-        }
+        let spent = spend();
         let block = ask();
         if block.is_some() {
             return block;
         }
-        // Another thread may have the ballast in hand and not have given it back yet.
-        std::thread::sleep(Duration::from_millis(1));
+        if !spent {
+            // Another thread may have the last piece in hand and not have given it back yet.
+            std::thread::sleep(Duration::from_millis(1));
+        }
     }
     None
 }
 
-/// Whether the ballast is in place, or could be taken again. For the entrance of every call.
+/// Gives one piece back to the system. `false` when none is left.
+fn spend() -> bool {
+    let piece = PLACES
+        .iter()
+        .find_map(|place| NonNull::new(place.swap(ptr::null_mut(), Ordering::AcqRel)));
+    if let Some(piece) = piece {
+        // SAFETY: `restore` made this mapping, nothing uses it, and no other thread has it now.
+        unsafe { pages::unmap(piece, PIECE) };
+    }
+    piece.is_some()
+}
+
+/// Whether there is enough of the ballast for a call to begin. What is missing is taken again, as far
+/// as that is possible.
 #[inline]
 pub fn ballast() -> bool {
-    in_place() || take()
+    is_whole() || restore() >= ENOUGH
 }
 
-fn in_place() -> bool {
-    !PLACE.load(Ordering::Relaxed).is_null()
+fn is_whole() -> bool {
+    let [first, ..] = &PLACES;
+    !first.load(Ordering::Relaxed).is_null()
 }
 
+/// How many pieces are in place.
+pub fn pieces() -> usize {
+    let is_there = |place: &&AtomicPtr<u8>| !place.load(Ordering::Relaxed).is_null();
+    PLACES.iter().filter(is_there).count()
+}
+
+/// Takes the missing pieces again, and tells how many are in place.
 #[cold]
-fn take() -> bool {
-    let Some(new) = pages::reserve(BALLAST) else {
-        return false;
-    };
-    let placed = PLACE.compare_exchange(
-        ptr::null_mut(),
-        new.as_ptr(),
-        Ordering::AcqRel,
-        Ordering::Relaxed,
-    );
-    if placed.is_err() {
-        // SAFETY: made above; another thread was quicker and nobody has seen this one.
-        unsafe { pages::unmap(new, BALLAST) };
+fn restore() -> usize {
+    for place in PLACES.iter().rev() {
+        if !place.load(Ordering::Relaxed).is_null() {
+            continue;
+        }
+        let Some(piece) = pages::reserve(PIECE) else {
+            break;
+        };
+        let (missing, new) = (ptr::null_mut(), piece.as_ptr());
+        let placed = place.compare_exchange(missing, new, Ordering::AcqRel, Ordering::Relaxed);
+        if placed.is_err() {
+            // SAFETY: made above; another thread was quicker and nobody has seen this one.
+            unsafe { pages::unmap(piece, PIECE) };
+        }
     }
-    true
+    pieces()
 }
 
 /// Refuses a step that takes so many bytes where they cannot be had. `CKR_HOST_MEMORY`.
 ///
-/// Little is affordable as long as the ballast is in place: a loop over many small things that asks
-/// each time ends in good time.
+/// Little is affordable as long as there is enough of the ballast: a loop over many small things that
+/// asks each time ends in good time.
 pub fn afford(bytes: usize) -> Result<()> {
-    if bytes <= LITTLE && in_place() {
+    if bytes <= LITTLE && (is_whole() || pieces() >= ENOUGH) {
         return Ok(());
     }
     let bytes = bytes.max(LITTLE);
