@@ -362,6 +362,8 @@ fn many_objects() {
     });
 }
 
+type Call<'a> = (&'a str, &'a mut dyn FnMut() -> Result<(), Rv>);
+
 /// Everything that malloc has is the caller's, again and again.
 #[test]
 fn a_heap_without_a_byte() {
@@ -391,7 +393,7 @@ fn a_heap_without_a_byte() {
             ulValueLen: 500,
         };
         let flags = CKF_SERIAL_SESSION;
-        let mut calls: [(&str, &mut dyn FnMut() -> Result<(), Rv>); 14] = [
+        let mut calls: [Call<'_>; 14] = [
             ("C_OpenSession", &mut || {
                 try_call!(
                     module,

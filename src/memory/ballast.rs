@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use cryptoki_sys::CKR_HOST_MEMORY;
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::{self, NonNull};
-use std::sync::atomic::{AtomicPtr, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
 use std::time::Duration;
 
 /// Bytes of a piece. It is never touched, so that it costs address space only.
@@ -25,12 +25,16 @@ const ENOUGH: usize = PIECES / 2;
 const LARGEST: usize = PIECE;
 /// Bytes that a step of a call may take without asking; a call takes few such steps.
 const LITTLE: usize = 256 << 10;
-/// How often a failed allocation is tried again.
-const TRIES: usize = 50;
+/// How long a failed allocation waits for another thread's piece.
+const PATIENCE: Duration = Duration::from_millis(250);
+const PAUSE: Duration = Duration::from_millis(1);
 
 /// The pieces, null where spent: the first is spent first and replaced last, so that it tells of the
 /// others. A forked child has its own copy, as of all memory.
 static PLACES: [AtomicPtr<u8>; PIECES] = [const { AtomicPtr::new(ptr::null_mut()) }; PIECES];
+
+/// How many threads are at giving a piece back.
+static SPENDING: AtomicUsize = AtomicUsize::new(0);
 
 #[global_allocator]
 static ALLOCATOR: Ballasted = Ballasted;
@@ -43,23 +47,20 @@ struct Ballasted;
 unsafe impl GlobalAlloc for Ballasted {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's word.
-        raw(backed(layout.size(), || {
-            NonNull::new(unsafe { System.alloc(layout) })
-        }))
+        let ask = || unsafe { System.alloc(layout) };
+        raw(backed(layout.size(), || NonNull::new(ask())))
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         // SAFETY: the caller's word.
-        raw(backed(layout.size(), || {
-            NonNull::new(unsafe { System.alloc_zeroed(layout) })
-        }))
+        let ask = || unsafe { System.alloc_zeroed(layout) };
+        raw(backed(layout.size(), || NonNull::new(ask())))
     }
 
     unsafe fn realloc(&self, block: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        // SAFETY: the caller's word; a block stays what it was where this fails.
-        raw(backed(size, || {
-            NonNull::new(unsafe { System.realloc(block, layout, size) })
-        }))
+        // SAFETY: the caller's word; where this fails, the block stays what it was.
+        let ask = || unsafe { System.realloc(block, layout, size) };
+        raw(backed(size, || NonNull::new(ask())))
     }
 
     unsafe fn dealloc(&self, block: *mut u8, layout: Layout) {
@@ -83,22 +84,26 @@ pub(super) fn backed(size: usize, ask: impl Fn() -> Option<NonNull<u8>>) -> Opti
 
 #[cold]
 fn again(ask: impl Fn() -> Option<NonNull<u8>>) -> Option<NonNull<u8>> {
-    for _ in 0..TRIES {
+    let mut patience = PATIENCE;
+    loop {
         let spent = spend();
+        let others = SPENDING.load(Ordering::Acquire) > 0;
         let block = ask();
-        if block.is_some() {
+        if block.is_some() || !(spent || others) {
             return block;
         }
         if !spent {
-            // Another thread may have the last piece in hand and not have given it back yet.
-            std::thread::sleep(Duration::from_millis(1));
+            // Another thread has the last piece in hand and has not given it back yet; in a forked
+            // child there may be no such thread.
+            patience = patience.checked_sub(PAUSE)?;
+            std::thread::sleep(PAUSE);
         }
     }
-    None
 }
 
 /// Gives one piece back to the system. `false` when none is left.
 fn spend() -> bool {
+    SPENDING.fetch_add(1, Ordering::AcqRel);
     let piece = PLACES
         .iter()
         .find_map(|place| NonNull::new(place.swap(ptr::null_mut(), Ordering::AcqRel)));
@@ -106,6 +111,7 @@ fn spend() -> bool {
         // SAFETY: `restore` made this mapping, nothing uses it, and no other thread has it now.
         unsafe { pages::unmap(piece, PIECE) };
     }
+    SPENDING.fetch_sub(1, Ordering::AcqRel);
     piece.is_some()
 }
 

@@ -231,3 +231,27 @@ fn the_engine_allocates_here() {
         assert!(ran_out());
     }
 }
+
+#[test]
+fn what_there_is_not_is_refused() {
+    let too_much = isize::MAX as usize - (1 << 20);
+    for refusal in [
+        afford(too_much).err(),
+        afford(usize::MAX).err(),
+        buffer(too_much).err(),
+    ] {
+        assert_eq!(refusal.map(|refusal| refusal.rv()), Some(CKR_HOST_MEMORY));
+    }
+    afford(64 << 20).unwrap();
+    let copied = copy(b"some bytes").unwrap();
+    assert_eq!((&*copied, copied.capacity()), (&b"some bytes"[..], 10));
+    assert_eq!(gather(0..1000).unwrap(), (0..1000).collect::<Vec<_>>());
+}
+
+#[test]
+fn the_ballast_is_taken_once() {
+    assert!(ballast());
+    let whole = pieces();
+    assert!(ballast() && whole > 0);
+    assert_eq!(pieces(), whole);
+}

@@ -137,12 +137,12 @@ proptest! {
             prop_assert_eq!(&all, &model.0);
             for search in &searches {
                 let template = Template::new(search.iter().collect()).unwrap();
-                prop_assert_eq!(index.find(&template), model.find(&template));
+                prop_assert_eq!(index.find(&template).unwrap(), model.find(&template));
             }
             for (id, handle, _) in &model.0 {
                 let unique_id = unique_id(id);
                 let by_name = Template::new(vec![(CKA_UNIQUE_ID, &*unique_id)]).unwrap();
-                prop_assert_eq!(index.find(&by_name), vec![*handle]);
+                prop_assert_eq!(index.find(&by_name).unwrap(), vec![*handle]);
                 prop_assert_eq!(index.get(*handle).map(|object| object.stored.id), Some(*id));
             }
         }
