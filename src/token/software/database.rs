@@ -134,7 +134,7 @@ impl Database {
 
     /// Empties the log into the database, so that a copy of the file alone is whole, and closes it.
     pub(super) fn close(&self) -> Result<()> {
-        let _pass = fork::gate()?;
+        let _pass = fork::enter_store()?;
         let mut slot = self.connection.locked();
         *self.seen.writing() = None;
         if let Some(opened) = slot.take()
@@ -167,7 +167,7 @@ impl Database {
     }
 
     fn look(&self) -> Result<Option<Arc<Known>>> {
-        let _pass = fork::gate()?;
+        let _pass = fork::enter_store()?;
         let mut slot = self.connection.locked();
         let Some(opened) = self.ready(&mut slot)? else {
             *self.seen.writing() = None;
@@ -200,7 +200,7 @@ impl Database {
     }
 
     fn try_read<T>(&self, job: impl FnOnce(&View<'_>) -> Result<T>) -> Result<Option<T>> {
-        let _pass = fork::gate()?;
+        let _pass = fork::enter_store()?;
         let mut slot = self.connection.locked();
         let Some(opened) = self.ready(&mut slot)? else {
             return Ok(None);
@@ -229,7 +229,7 @@ impl Database {
             if let Some(wait) = until.and_then(|u| u.checked_duration_since(Instant::now())) {
                 std::thread::sleep(wait);
             }
-            let pass = fork::gate()?;
+            let pass = fork::enter_store()?;
             let mut slot = self.connection.locked();
             if create && self.files.identity()?.is_none() {
                 self.files.make_directory()?;
