@@ -12,6 +12,7 @@ use super::schema;
 use super::seal::{self, Context, KEY_LEN, Keys};
 use super::stamp::{Stamp, Writing};
 use super::state::State;
+use super::tries::Tries;
 use crate::error::{Error, Result, fail};
 use crate::fork;
 use crate::lock::{Locked, Shared};
@@ -130,6 +131,11 @@ impl Database {
     ) -> Result<T> {
         self.try_write(create, job)
             .map_err(|error| self.located(error))
+    }
+
+    /// What tells which tries of PINs are under way.
+    pub(super) fn tries(&self) -> Result<Tries> {
+        Tries::open(&self.files)
     }
 
     /// Empties the log into the database, so that a copy of the file alone is whole, and closes it.

@@ -5,7 +5,7 @@
 //! | `token` | the trait [`Token`](super::Token): login, objects, keys |
 //! | `objects` | objects as sealed rows, and the proof that none is missing |
 //! | `state` | the record about all tokens: names, PINs, manifests |
-//! | `pin` | Argon2id, tries |
+//! | `pin`, `tries` | Argon2id; how many guesses there are, and which are under way |
 //! | `seal`, `encoding` | AES-256-GCM with its keys; DER |
 //! | `database`, `schema` | transactions, tables, SQLite's errors |
 //! | `stamp`, `files` | noticing changes without SQLite; directory and permissions |
@@ -27,6 +27,7 @@ mod seal;
 mod stamp;
 mod state;
 mod token;
+mod tries;
 
 use super::{Place, Source, Token};
 use crate::config::Software;
