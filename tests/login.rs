@@ -630,6 +630,50 @@ fn logout_takes_private_objects_and_operations_away() {
     });
 }
 
+/// Secrets on the token are under the PIN: a key that all may see is still used by the user alone.
+#[test]
+fn a_public_key_object_keeps_its_secret_behind_the_pin() {
+    isolated(|world| {
+        let token = world.token();
+        let user = token.user();
+        let open = Template::new().set(CKA_TOKEN, true).set(CKA_PRIVATE, false);
+        let pair = user.ec_with(Curve::P256, &open);
+        let open = open.set(CKA_SENSITIVE, false).set(CKA_EXTRACTABLE, true);
+        let secret = user
+            .generate_key(CKM_AES_KEY_GEN, &open.clone().set(CKA_VALUE_LEN, 16))
+            .unwrap();
+        user.sign(CKM_ECDSA_SHA256, pair.private, b"data").unwrap();
+        user.encrypt(CKM_AES_ECB, secret, &[0; 16]).unwrap();
+        assert_eq!(user.get(secret, CKA_VALUE).unwrap().len(), 16);
+        user.encrypt_init(CKM_AES_ECB, secret).unwrap();
+        user.logout().unwrap();
+        let refused = |session: Session, private, secret| {
+            session
+                .sign_init(CKM_ECDSA_SHA256, private)
+                .refused(CKR_USER_NOT_LOGGED_IN);
+            session
+                .encrypt_init(CKM_AES_ECB, secret)
+                .refused(CKR_USER_NOT_LOGGED_IN);
+            session
+                .get(secret, CKA_VALUE)
+                .refused(CKR_ATTRIBUTE_SENSITIVE);
+            session.get(secret, CKA_LABEL).unwrap();
+        };
+        user.encrypt_rest(&[0; 16])
+            .refused_with(&[CKR_USER_NOT_LOGGED_IN, CKR_OPERATION_NOT_INITIALIZED]);
+        refused(user, pair.private, secret);
+        world.process(|| {
+            let session = world.existing_token().session();
+            let find = |class| session.find_one(&Template::new().set(CKA_CLASS, class));
+            refused(session, find(CKO_PRIVATE_KEY), find(CKO_SECRET_KEY));
+            session.login(CKU_USER, USER_PIN).unwrap();
+            session
+                .sign(CKM_ECDSA_SHA256, find(CKO_PRIVATE_KEY), b"data")
+                .unwrap();
+        });
+    });
+}
+
 #[test]
 fn the_security_officer_sees_no_private_object() {
     isolated(|world| {

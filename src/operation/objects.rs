@@ -263,7 +263,8 @@ impl Session {
         if !attribute::is_secret(attribute, attributes) {
             return Ok(Value::Unknown);
         }
-        if !attribute::is_readable(attributes) {
+        let hidden = object.needs_login() && self.slot.user() != Some(User::User);
+        if hidden || !attribute::is_readable(attributes) {
             return Ok(Value::Sensitive);
         }
         Ok(object

@@ -12,9 +12,9 @@
 //!
 //! ```text
 //! PIN ─ Argon2id ─▶ token key (one for each token and initialization)
-//!                     ├─▶ bodies and secrets of private objects, their marks
+//!                     ├─▶ secrets of all objects; bodies of private ones, their marks
 //! store key (in the file)
-//!                     ├─▶ the state, bodies and secrets of public objects, their marks
+//!                     ├─▶ the state, bodies of public objects, their marks
 //! ```
 
 mod database;

@@ -22,7 +22,7 @@ const MEMORY: u64 = 4096;
 pub(super) struct Owner<'a> {
     /// Its slot.
     pub(super) slot: usize,
-    /// Keys of its private objects, while somebody is logged in.
+    /// Keys of its private objects and of all secret values, while the user is logged in.
     pub(super) private: Option<&'a Keys>,
 }
 
@@ -49,13 +49,16 @@ impl Owner<'_> {
     }
 
     fn keys<'k>(&'k self, store: &'k Keys, private: bool) -> Result<&'k Keys> {
-        if !private {
-            return Ok(store);
-        }
+        if private { self.guarded() } else { Ok(store) }
+    }
+
+    /// The keys that the PIN opens. Secret values are under no others, also those of keys that all
+    /// may see (CKA_PRIVATE false): what opens without a PIN lies in the file.
+    fn guarded(&self) -> Result<&Keys> {
         self.private.ok_or_else(|| {
             Error::new(
                 CKR_USER_NOT_LOGGED_IN,
-                "private objects need the user to be logged in",
+                "private objects, and the secrets of any key, need the user to be logged in",
             )
         })
     }
@@ -239,8 +242,6 @@ pub(super) fn insert(
     objects
         .iter()
         .map(|object| {
-            let private = object.attributes.is(CKA_PRIVATE);
-            let keys = owner.keys(draft.keys, private)?;
             let token = token(draft.state.tokens.get(owner.slot))?;
             let mut id = ObjectId::default();
             engine::random(&mut id)?;
@@ -249,7 +250,7 @@ pub(super) fn insert(
                 .iter()
                 .map(|(kind, value)| {
                     let context = secret_context(token, &id, *kind);
-                    let value = seal::seal(&keys.secret, context, value)?;
+                    let value = seal::seal(&owner.guarded()?.secret, context, value)?;
                     Ok(Sealed {
                         kind: *kind,
                         value: OctetString::new(value).map_err(too_large)?,
@@ -411,20 +412,20 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
-    /// Of an object; `CKR_USER_NOT_LOGGED_IN` for a private one without the token's keys.
+    /// Of an object; `CKR_USER_NOT_LOGGED_IN` without the token's keys.
     pub(super) fn of(view: &View<'_>, owner: Owner<'_>, id: &ObjectId) -> Result<Self> {
         let token = token(view.state.tokens.get(owner.slot))?;
-        let found: Option<(bool, Vec<u8>)> = view
+        let found: Option<Vec<u8>> = view
             .sqlite
-            .prepare_cached("SELECT private, secrets FROM object WHERE id = ?1 AND slot = ?2")?
-            .query_row((id, owner.column()), |row| Ok((row.get(0)?, row.get(1)?)))
+            .prepare_cached("SELECT secrets FROM object WHERE id = ?1 AND slot = ?2")?
+            .query_row((id, owner.column()), |row| row.get(0))
             .optional()?;
-        let (private, sealed) = found.ok_or_else(gone)?;
+        let sealed = found.ok_or_else(gone)?;
         Ok(Self {
             sealed: decode(&sealed)?,
             serial: token.serial.clone(),
             id: *id,
-            key: Secret::copy_of(&owner.keys(view.keys, private)?.secret)?,
+            key: Secret::copy_of(&owner.guarded()?.secret)?,
         })
     }
 
