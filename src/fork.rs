@@ -12,7 +12,9 @@ mod gate;
 
 pub use cell::ForkCell;
 pub(crate) use cell::{address, leak, leaked};
-pub(crate) use gate::{Pass, enter_engine, enter_store};
+pub(crate) use gate::enter_store;
+#[cfg(feature = "aws-lc")]
+pub(crate) use gate::{Pass, enter_engine};
 
 use crate::error::{Result, fail};
 use crate::memory;

@@ -38,6 +38,7 @@ pub(crate) fn enter_store() -> Result<Pass> {
 /// every number, whether it was forked; a child would find such a lock taken by a thread that it
 /// does not have. A fork that cannot wait for the end (of a long key generation) hits the instant of
 /// such a lock hardly ever, and is let through.
+#[cfg_attr(not(feature = "aws-lc"), allow(dead_code))]
 pub(crate) fn enter_engine() -> Pass {
     Pass::take(GATE.enter(), Place::Engine)
 }
@@ -69,6 +70,7 @@ impl Drop for Pass {
 }
 
 #[derive(Clone, Copy)]
+#[cfg_attr(not(feature = "aws-lc"), allow(dead_code))]
 enum Place {
     Store,
     Engine,
