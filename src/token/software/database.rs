@@ -16,6 +16,7 @@ use super::tries::Tries;
 use crate::error::{Error, Result, fail};
 use crate::fork;
 use crate::lock::{Locked, Shared};
+use crate::signal;
 use cryptoki_sys::*;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, DEFAULT_NAME, FileControl, MAIN_DB, OpenFlags, TransactionBehavior};
@@ -129,8 +130,7 @@ impl Database {
         create: bool,
         job: impl FnOnce(&mut Draft<'_>) -> Result<T>,
     ) -> Result<T> {
-        self.try_write(create, job)
-            .map_err(|error| self.located(error))
+        within_limits(|| self.try_write(create, job)).map_err(|error| self.located(error))
     }
 
     /// What tells which tries of PINs are under way.
@@ -148,9 +148,8 @@ impl Database {
         {
             // Where others are at it, the last of them does it.
             let _ = opened.sqlite.busy_timeout(Duration::ZERO);
-            let _ = opened
-                .sqlite
-                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let _ = signal::withheld(|| opened.sqlite.query_row(checkpoint, [], |_| Ok(())));
         }
         self.unregister();
         Ok(())
@@ -313,7 +312,8 @@ impl Database {
         if slot.as_ref().map(|opened| opened.identity) != identity {
             *slot = None;
             self.unregister();
-            *slot = self.open()?;
+            // Whoever opens it first, if only to read, makes the index of the log.
+            *slot = within_limits(|| self.open())?;
         }
         if let Some(opened) = slot
             && !opened.stamp.as_ref().is_some_and(|s| s.is_current())
@@ -462,6 +462,17 @@ fn store_key(sqlite: &Connection) -> Result<Vec<u8>> {
             CKR_DEVICE_ERROR,
             "the store's key is damaged: restore a backup"
         )
+    }
+}
+
+/// Runs what may make a file longer; beyond `RLIMIT_FSIZE` that is a full disk to us.
+fn within_limits<T>(job: impl FnOnce() -> Result<T>) -> Result<T> {
+    match signal::withheld(job) {
+        (Err(error), true) if [CKR_DEVICE_ERROR, CKR_DEVICE_MEMORY].contains(&error.rv()) => fail!(
+            CKR_DEVICE_MEMORY,
+            "this process may not make its files longer: raise RLIMIT_FSIZE (ulimit -f)"
+        ),
+        (done, _) => done,
     }
 }
 
