@@ -71,6 +71,7 @@ fn a_set_gid_process_has_no_environment() {
             .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("include"))
             .arg("-o")
             .args([&program, &source])
+            .arg("-ldl")
             .status();
         assert!(compiled.unwrap().success());
         // What the variables do elsewhere: without this the test would show nothing.
