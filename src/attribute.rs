@@ -202,7 +202,8 @@ rules! {
     CKA_WRAP,              Bool,  PUBLIC | SECRET,  &[], N8, Usage;
     CKA_UNWRAP,            Bool,  PRIVATE | SECRET, &[], N8, Usage;
     // Secrecy (4.9, 4.10).
-    CKA_SENSITIVE,         Bool,  PRIVATE | SECRET, &[], N8 | N11, True;
+    CKA_SENSITIVE,         Bool,  PRIVATE, &[], N8 | N11, True;
+    CKA_SENSITIVE,         Bool,  SECRET,  &[], N8 | N11, False;
     CKA_EXTRACTABLE,       Bool,  PRIVATE | SECRET, &[], N8 | N12, False;
     CKA_ALWAYS_SENSITIVE,  Bool,  PRIVATE | SECRET, &[], COMPUTED, Absent;
     CKA_NEVER_EXTRACTABLE, Bool,  PRIVATE | SECRET, &[], COMPUTED, Absent;
@@ -339,17 +340,31 @@ fn is_date(value: &[u8]) -> bool {
             .filter(|digits| digits.iter().all(u8::is_ascii_digit))
             .and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u32>().ok())
     };
-    value.len() == 8
-        && number(0..4).is_some()
-        && number(4..6).is_some_and(|month| (1..=12).contains(&month))
-        && number(6..8).is_some_and(|day| (1..=31).contains(&day))
+    let (Some(year), Some(month), Some(day)) = (number(0..4), number(4..6), number(6..8)) else {
+        return false;
+    };
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let days = match month {
+        2 => 28 + u32::from(leap),
+        4 | 6 | 9 | 11 => 30,
+        1..=12 => 31,
+        _ => 0,
+    };
+    value.len() == 8 && (1..=days).contains(&day)
+}
+
+/// A date that limits the use of a key; an empty one does not.
+fn limit(attributes: &Attributes, date: CK_ATTRIBUTE_TYPE) -> Option<&[u8]> {
+    attributes.get(date).filter(|date| date.len() == 8)
 }
 
 /// Whether today (UTC) is within CKA_START_DATE and CKA_END_DATE of a key, both included; an empty
 /// date is no limit (4.7.2).
 pub fn is_valid_today(attributes: &Attributes) -> bool {
-    let limit = |attribute| attributes.get(attribute).filter(|date| date.len() == 8);
-    let (start, end) = (limit(CKA_START_DATE), limit(CKA_END_DATE));
+    let (start, end) = (
+        limit(attributes, CKA_START_DATE),
+        limit(attributes, CKA_END_DATE),
+    );
     if start.is_none() && end.is_none() {
         return true;
     }
@@ -479,7 +494,16 @@ fn check_whole(attributes: &Attributes) -> Result<()> {
             "CKA_ALWAYS_AUTHENTICATE needs CKA_PRIVATE (4.9)"
         );
     }
-    Ok(())
+    match (
+        limit(attributes, CKA_START_DATE),
+        limit(attributes, CKA_END_DATE),
+    ) {
+        (Some(start), Some(end)) if start > end => fail!(
+            CKR_TEMPLATE_INCONSISTENT,
+            "CKA_START_DATE is after CKA_END_DATE"
+        ),
+        _ => Ok(()),
+    }
 }
 
 /// The template's value of an attribute that the mechanism may imply; both must agree.
@@ -533,16 +557,32 @@ pub fn change(object: &Attributes, template: &Template<'_>, by_so: bool) -> Resu
     if !object.is(CKA_MODIFIABLE) {
         return fail!(CKR_ACTION_PROHIBITED, "the object is not modifiable");
     }
-    apply(object, template, N8, by_so)
+    let changed = apply(object, template, N8, by_so)?;
+    check_whole(&changed)?;
+    Ok(changed)
 }
 
 /// The attributes of a copy as C_CopyObject asks (4.1.3, 5.7.2): what may be changed on an object,
-/// and CKA_TOKEN, CKA_PRIVATE, CKA_MODIFIABLE besides.
+/// and CKA_TOKEN, CKA_PRIVATE, CKA_MODIFIABLE besides. A copy is no way around CKA_MODIFIABLE: where
+/// that is false, it says where the copy is and what it is called.
 pub fn copy(object: &Attributes, template: &Template<'_>, by_so: bool) -> Result<Attributes> {
     if !object.is(CKA_COPYABLE) {
         return fail!(CKR_ACTION_PROHIBITED, "the object is not copyable");
     }
     let copied = apply(object, template, N8 | ON_COPY, by_so)?;
+    if !object.is(CKA_MODIFIABLE) {
+        let free = [CKA_TOKEN, CKA_PRIVATE, CKA_LABEL, CKA_ID];
+        let other = |(attribute, value): &(CK_ATTRIBUTE_TYPE, &[u8])| {
+            !free.contains(attribute) && object.get(*attribute) != Some(value)
+        };
+        if let Some((attribute, _)) = template.iter().find(other) {
+            return fail!(
+                CKR_ATTRIBUTE_READ_ONLY,
+                "the object is not modifiable, so that a copy keeps its {}",
+                name(attribute)
+            );
+        }
+    }
     // A copy is no way to make a private object public (5.7.2, "weaker attributes").
     if object.is(CKA_PRIVATE) && !copied.is(CKA_PRIVATE) {
         return fail!(

@@ -1,36 +1,31 @@
-//! What a fork must not cut in two: the handlers around it, and the gate before the store.
+//! What a fork must not cut in two: the handlers around it.
 //!
 //! POSIX lets a child of a process with threads call only async-signal-safe functions; callers
 //! do more all the same. The child is whole if, at the instant of the fork, no other thread held
-//! a lock of this library: the handlers see to that for the arenas of secret memory and for
-//! SQLite's global state. They do not run for vfork, posix_spawn, _Fork or a bare clone, whose
-//! children are not expected to use the module; [`ForkCell`] sees these too.
+//! a lock of this library: the handlers see to that for the arenas of secret memory and, by the
+//! [gate], for the global state of SQLite and of the engine. They do not run for vfork, posix_spawn,
+//! _Fork or a bare clone, whose children are not expected to use the module; [`ForkCell`] sees these
+//! too.
 
 mod cell;
+mod gate;
 
 pub use cell::ForkCell;
 pub(crate) use cell::{address, leak, leaked};
+pub(crate) use gate::enter_store;
+#[cfg(feature = "aws-lc")]
+pub(crate) use gate::{Pass, enter_engine};
 
 use crate::error::{Result, fail};
 use crate::memory;
-use cryptoki_sys::{CKR_GENERAL_ERROR, CKR_HOST_MEMORY};
-use std::cell::{Cell, UnsafeCell};
-use std::marker::PhantomData;
+use cryptoki_sys::CKR_HOST_MEMORY;
+use gate::{GATE, State};
+use std::cell::UnsafeCell;
+use std::sync::MutexGuard;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
-
-/// How long a fork waits for calls that are inside the gate.
-const PATIENCE: Duration = Duration::from_secs(2);
 
 static INSTALLED: AtomicBool = AtomicBool::new(false);
-static GATE: Gate = Gate::new();
 static HELD: Held<MutexGuard<'static, State>> = Held::new();
-
-thread_local! {
-    /// How many passes this thread holds.
-    static DEPTH: Cell<usize> = const { Cell::new(0) };
-}
 
 /// Registers the handlers, once for the process and for its children. glibc forgets them when
 /// this library is unloaded. `CKR_HOST_MEMORY` when there is no memory.
@@ -46,107 +41,6 @@ pub fn install() -> Result<()> {
         return fail!(CKR_HOST_MEMORY, "no memory for a fork handler");
     }
     Ok(())
-}
-
-/// Lets the caller into code that keeps process-wide locks of its own (SQLite). Passes may be
-/// held by several threads, and several by one. While a fork waits, newcomers do too.
-///
-/// A pass is held for one bounded call. Refused with `CKR_GENERAL_ERROR` in a child that was
-/// forked while another thread was inside for longer than the fork could wait.
-pub(crate) fn gate() -> Result<Pass> {
-    let depth = DEPTH.get();
-    let mut state = GATE.lock();
-    // A thread that is inside already is one that the fork waits for.
-    if depth == 0 {
-        state = GATE.settled(state);
-    }
-    if state.torn {
-        return fail!(
-            CKR_GENERAL_ERROR,
-            "this process was forked while another thread was using the store; exec the program \
-             anew, or fork while no call is running"
-        );
-    }
-    state.inside += 1;
-    DEPTH.set(depth + 1);
-    Ok(Pass(PhantomData))
-}
-
-/// A stay inside the gate; ends when dropped, on the thread that entered.
-pub(crate) struct Pass(PhantomData<*const ()>);
-
-impl Drop for Pass {
-    fn drop(&mut self) {
-        DEPTH.set(DEPTH.get().saturating_sub(1));
-        let mut state = GATE.lock();
-        state.inside = state.inside.saturating_sub(1);
-        if state.forks != 0 {
-            GATE.changed.notify_all();
-        }
-    }
-}
-
-struct Gate {
-    state: Mutex<State>,
-    changed: Condvar,
-}
-
-struct State {
-    /// Passes in use.
-    inside: usize,
-    /// Threads that fork or wait to.
-    forks: usize,
-    /// A thread that does not exist in this process was inside when it was forked.
-    torn: bool,
-}
-
-impl Gate {
-    const fn new() -> Self {
-        Self {
-            state: Mutex::new(State {
-                inside: 0,
-                forks: 0,
-                torn: false,
-            }),
-            changed: Condvar::new(),
-        }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Waits until no thread is forking.
-    fn settled<'a>(&self, state: MutexGuard<'a, State>) -> MutexGuard<'a, State> {
-        self.changed
-            .wait_while(state, |state| state.forks != 0)
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Keeps newcomers out and waits for those inside, but not for this thread's own passes (a
-    /// fork from inside a call goes on in the child with that call's locks), nor for ever.
-    fn close(&self) -> MutexGuard<'_, State> {
-        let own = DEPTH.get();
-        let mut state = self.lock();
-        state.forks += 1;
-        self.changed
-            .wait_timeout_while(state, PATIENCE, |state| state.inside > own)
-            .unwrap_or_else(PoisonError::into_inner)
-            .0
-    }
-
-    fn open(&self, mut state: MutexGuard<'_, State>, in_child: bool) {
-        if in_child {
-            let own = DEPTH.get();
-            state.torn |= state.inside > own;
-            state.inside = own;
-            state.forks = 0;
-        } else {
-            state.forks = state.forks.saturating_sub(1);
-        }
-        drop(state);
-        self.changed.notify_all();
-    }
 }
 
 /// The order is fixed: whoever is inside the gate may still need memory to come out.

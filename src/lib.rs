@@ -13,7 +13,8 @@
 //!
 //! Beside this way: [`module`] (a run, from C_Initialize to C_Finalize), [`slot`] (who is logged in,
 //! what can be seen), [`object`] (the index), and the two tables, [`attribute`] and [`mechanism`].
-//! What the process is for us: [`memory`] (locked pages), [`fork`], [`lock`], [`log`], [`config`].
+//! What the process is for us: [`memory`] (locked pages), [`fork`], `signal`, [`lock`], [`log`],
+//! [`config`].
 
 #![deny(unsafe_code)]
 #![cfg_attr(
@@ -47,5 +48,7 @@ pub mod module;
 pub mod object;
 pub mod operation;
 pub mod session;
+#[allow(unsafe_code)]
+mod signal;
 pub mod slot;
 pub mod token;

@@ -3,6 +3,9 @@
 //! The standard library's locks are one futex word each. Those with a process-wide table of waiting
 //! threads would carry the dead threads of the parent into a forked child.
 
+#[allow(unsafe_code)]
+pub mod byte;
+
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// `lock`, `read` and `write` without poisoning: what a panicking call left half done has been

@@ -2,16 +2,18 @@
 //!
 //! `NODETOKEN_LOG` (or `log` in the configuration) is a level, `off`, `error` (default), `info` or
 //! `debug`, and after a colon a file to append to, standard error without one: `debug:/tmp/p11.log`.
-//! A line is written with one write(2), so that lines of several processes do not mix.
+//! A line is written with one write(2), so that lines of several processes do not mix. The file is
+//! open from C_Initialize to C_Finalize.
 
 use crate::error::{Error, rv_name};
 use cryptoki_sys::*;
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
-use std::sync::RwLock;
+use std::fs::{File, OpenOptions, symlink_metadata};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::Duration;
 
-use crate::lock::Shared;
+use crate::signal;
 
 /// How much is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,7 +30,8 @@ pub enum Level {
 }
 
 static LEVEL: AtomicU8 = AtomicU8::new(Level::Error as u8);
-static FILE: RwLock<Option<File>> = RwLock::new(None);
+/// Locked for a moment only: in a forked child whoever held it may not exist.
+static FILE: RwLock<Option<Arc<File>>> = RwLock::new(None);
 
 /// Sets level and destination from the value of the switch. The reason why not, in words.
 pub fn configure(switch: &str) -> Result<(), String> {
@@ -48,19 +51,57 @@ pub fn configure(switch: &str) -> Result<(), String> {
         }
     };
     let file = match path {
-        Some(path) => Some(
-            OpenOptions::new()
-                .append(true)
-                .create(true)
-                .mode(0o600)
-                .open(path)
-                .map_err(|error| format!("log file {path:?}: {error}"))?,
-        ),
+        Some(path) => Some(open(path).map_err(|reason| format!("log file {path:?}: {reason}"))?),
         None => None,
     };
-    *FILE.writing() = file;
+    replace(file)?;
     LEVEL.store(level as u8, Ordering::Relaxed);
     Ok(())
+}
+
+/// Never waits, for the reader of a pipe or for a terminal, and makes no terminal the process's own.
+fn open(path: &str) -> Result<File, String> {
+    let file = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o600)
+        .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
+        .open(path);
+    let found = match &file {
+        Ok(file) => file.metadata(),
+        Err(_) => symlink_metadata(path),
+    };
+    match (file, found.map(|found| found.file_type())) {
+        (_, Ok(kind)) if kind.is_symlink() => Err(
+            "it is a symbolic link, which is not followed: name the file itself, or no file for \
+             standard error"
+                .into(),
+        ),
+        (_, Ok(kind)) if !kind.is_file() && !kind.is_char_device() => {
+            Err("it is neither a regular file nor a character device".into())
+        }
+        (Ok(_), Err(error)) | (Err(error), _) => Err(error.to_string()),
+        (Ok(file), Ok(_)) => Ok(file),
+    }
+}
+
+/// Closes the file; from now on it is as before the first C_Initialize.
+pub fn close() {
+    LEVEL.store(Level::Error as u8, Ordering::Relaxed);
+    // A process that cannot has lost a thread in a fork; it keeps the file until it ends.
+    let _ = replace(None);
+}
+
+fn replace(file: Option<File>) -> Result<(), String> {
+    let file = file.map(Arc::new);
+    for _ in 0..100 {
+        if let Ok(mut place) = FILE.try_write() {
+            *place = file;
+            return Ok(());
+        }
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Err("the log is in use by a thread that this process has lost in a fork: exec it anew".into())
 }
 
 /// Whether lines of that level are written.
@@ -79,12 +120,11 @@ pub fn write(level: Level, text: &str) {
         .map(|c| if c.is_control() { ' ' } else { c })
         .collect();
     line = format!("nodetoken[{}]: {line}\n", std::process::id());
-    // No lock is waited for: in a forked child its holder may not exist.
-    let file = FILE.try_read();
-    let _ = match file.as_deref() {
-        Ok(Some(file)) => rustix::io::write(file, line.as_bytes()),
-        _ => rustix::io::write(rustix::stdio::stderr(), line.as_bytes()),
-    };
+    let file = FILE.try_read().ok().and_then(|file| file.clone());
+    let _ = signal::withheld(|| match file {
+        Some(file) => rustix::io::write(&*file, line.as_bytes()),
+        None => rustix::io::write(rustix::stdio::stderr(), line.as_bytes()),
+    });
 }
 
 /// The line of a call that was refused: function, return code, reason.

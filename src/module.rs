@@ -118,6 +118,9 @@ pub fn finalize() -> Result<()> {
     for source in &module.sources {
         source.close();
     }
+    // The entry's own line would come when the log is closed.
+    log::write(log::Level::Debug, "C_Finalize: CKR_OK");
+    log::close();
     Ok(())
 }
 

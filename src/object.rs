@@ -87,6 +87,14 @@ impl Object {
         self.attributes().is(CKA_PRIVATE)
     }
 
+    /// Whether it serves only the user who is logged in: a private object, and a key whose secret
+    /// lies in the token, where the PIN guards it.
+    pub fn needs_login(&self) -> bool {
+        let class = self.attributes().class();
+        self.is_private()
+            || (self.is_token() && matches!(class, Some(CKO_PRIVATE_KEY | CKO_SECRET_KEY)))
+    }
+
     /// CKA_TOKEN.
     pub fn is_token(&self) -> bool {
         self.session.is_none()
@@ -326,6 +334,17 @@ impl Index {
     pub fn remove(&mut self, handle: CK_OBJECT_HANDLE) {
         if let Some(object) = self.objects.remove(&handle) {
             unlist(&mut self.ids, &mut self.values, &object);
+        }
+    }
+
+    /// Takes away what a logout ends: private objects, and the parsed keys of others.
+    pub fn log_out(&mut self) {
+        self.retain(|object| !object.is_private());
+        let parsed: Vec<_> = self.iter().filter(|o| o.needs_login()).cloned().collect();
+        for object in parsed {
+            self.remove(object.handle);
+            let fresh = Object::new(object.handle, object.stored.clone(), None);
+            self.add(Arc::new(fresh));
         }
     }
 

@@ -210,7 +210,7 @@ impl Slot {
         self.era.fetch_add(1, Ordering::AcqRel);
         self.token().logout();
         // "All private session objects are destroyed" (5.6.10), and token objects are not seen.
-        objects.index.retain(|object| !object.is_private());
+        objects.index.log_out();
         state.user = None;
     }
 

@@ -102,15 +102,16 @@ fn defaults_of_a_generated_pair() {
 fn defaults_of_imported_keys() {
     isolated(|world| {
         let session = world.token().user();
-        for template in [
-            rsa_private_import(),
-            ec_private_import(Curve::P256, vectors::P256_SCALAR),
-            aes_template(&[1; 16]),
+        for (template, sensitive) in [
+            (rsa_private_import(), true),
+            (ec_private_import(Curve::P256, vectors::P256_SCALAR), true),
+            // 4.10.2: "default is CK_FALSE".
+            (aes_template(&[1; 16]), false),
         ] {
             let key = session.create(&template).unwrap();
             for (attribute, expected) in [
                 (CKA_PRIVATE, true),
-                (CKA_SENSITIVE, true),
+                (CKA_SENSITIVE, sensitive),
                 (CKA_EXTRACTABLE, false),
                 (CKA_ALWAYS_SENSITIVE, false),
                 (CKA_NEVER_EXTRACTABLE, false),
@@ -153,7 +154,10 @@ fn history_follows_what_a_key_was() {
             history(session.copy(key, &Template::new()).unwrap()),
             [false, false]
         );
-        let secret = session.aes(16);
+        let sensitive = Template::new()
+            .set(CKA_VALUE_LEN, 16)
+            .set(CKA_SENSITIVE, true);
+        let secret = session.generate_key(CKM_AES_KEY_GEN, &sensitive).unwrap();
         assert_eq!(history(secret), [true, true]);
         assert_eq!(
             history(session.copy(secret, &Template::new()).unwrap()),

@@ -97,6 +97,14 @@ fn rsa_lengths() {
             session.decrypt(CKM_RSA_X_509, private, &sealed).unwrap(),
             [1; 256]
         );
+        // An integer without its leading zeros.
+        let sealed = session.encrypt(CKM_RSA_X_509, public, b"short").unwrap();
+        let block = session.decrypt(CKM_RSA_X_509, private, &sealed).unwrap();
+        assert_eq!(block, [&[0; 251][..], b"short"].concat());
+        session.decrypt_init(CKM_RSA_PKCS, private).unwrap();
+        session
+            .decrypt_update(&[1; 257])
+            .refused(CKR_ENCRYPTED_DATA_LEN_RANGE);
     });
 }
 

@@ -199,3 +199,31 @@ fn forks_under_load() {
         });
     });
 }
+
+/// Random numbers are what every signature draws: a fork amid one leaves the child a generator that
+/// it can use.
+#[test]
+fn forks_amid_random_numbers() {
+    isolated(|world| {
+        let token = world.token();
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            for _ in 0..3 {
+                scope.spawn(|| {
+                    let session = token.session();
+                    while !stop.load(Ordering::Relaxed) {
+                        session.random(8).unwrap();
+                    }
+                });
+            }
+            for _ in 0..50 {
+                let child = world.start(|| {
+                    token.module.initialize().unwrap();
+                    token.session().random(8).unwrap();
+                });
+                child.succeeds();
+            }
+            stop.store(true, Ordering::Relaxed);
+        });
+    });
+}

@@ -480,6 +480,63 @@ fn a_killed_guess_counts() {
     });
 }
 
+/// The kernel knows which guesser lives: those that were killed weigh until the next right PIN, and
+/// no longer.
+#[test]
+fn killed_logins_do_not_lock_who_knows_the_pin() {
+    isolated(|world| {
+        world.process(|| {
+            world.token();
+        });
+        let ready = Signal::new();
+        let mut counted = 0;
+        for round in 0..2 * TRIES {
+            let owner = world.start(|| {
+                let session = world.existing_token().session();
+                ready.send();
+                session.login(CKU_USER, USER_PIN).unwrap();
+                session.logout().unwrap();
+            });
+            ready.wait();
+            std::thread::sleep(std::time::Duration::from_millis(20 + 4 * round as u64));
+            owner.kill();
+            world.process(|| {
+                let token = world.existing_token();
+                ready.send_byte(u8::from(token.has(CKF_USER_PIN_COUNT_LOW)));
+                token.session().login(CKU_USER, USER_PIN).unwrap();
+                assert!(!token.has(CKF_USER_PIN_COUNT_LOW));
+            });
+            counted += ready.wait();
+        }
+        assert!(counted > 0, "no kill hit a login");
+    });
+}
+
+/// A PIN that was not compared was not tried.
+#[test]
+fn a_login_without_memory_takes_no_try() {
+    isolated(|world| {
+        let token = world.token();
+        let session = token.session();
+        let limit = |bytes| {
+            let limits = libc::rlimit {
+                rlim_cur: bytes,
+                rlim_max: libc::RLIM_INFINITY,
+            };
+            assert_eq!(unsafe { libc::setrlimit(libc::RLIMIT_AS, &limits) }, 0);
+        };
+        let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+        let pages: u64 = statm.split(' ').next().unwrap().parse().unwrap();
+        limit(pages * 4096 + (16 << 20));
+        for _ in 0..=TRIES {
+            session.login(CKU_USER, USER_PIN).refused(CKR_HOST_MEMORY);
+            assert!(!token.has(CKF_USER_PIN_COUNT_LOW));
+        }
+        limit(libc::RLIM_INFINITY);
+        session.login(CKU_USER, USER_PIN).unwrap();
+    });
+}
+
 /// Killed anywhere in C_SetPIN, the old PIN or the new one opens the token, and what is in it is there.
 #[test]
 fn a_killed_change_leaves_one_pin() {
@@ -489,7 +546,7 @@ fn a_killed_change_leaves_one_pin() {
             two_objects(world.token().user());
         });
         let ready = Signal::new();
-        for round in 0..8 {
+        for round in 0..16 {
             let changer = world.start(|| {
                 let session = world.existing_token().session();
                 ready.send();
@@ -506,7 +563,7 @@ fn a_killed_change_leaves_one_pin() {
                 }
             });
             ready.wait();
-            std::thread::sleep(std::time::Duration::from_millis(150 + 37 * round));
+            std::thread::sleep(std::time::Duration::from_millis(150 + 19 * round));
             changer.kill();
             world.process(|| {
                 let session = world.existing_token().session();
@@ -570,6 +627,50 @@ fn logout_takes_private_objects_and_operations_away() {
             .sign_rest(b"after login")
             .refused(CKR_OPERATION_NOT_INITIALIZED);
         assert_eq!(labels(session), ["private", "public"]);
+    });
+}
+
+/// Secrets on the token are under the PIN: a key that all may see is still used by the user alone.
+#[test]
+fn a_public_key_object_keeps_its_secret_behind_the_pin() {
+    isolated(|world| {
+        let token = world.token();
+        let user = token.user();
+        let open = Template::new().set(CKA_TOKEN, true).set(CKA_PRIVATE, false);
+        let pair = user.ec_with(Curve::P256, &open);
+        let open = open.set(CKA_SENSITIVE, false).set(CKA_EXTRACTABLE, true);
+        let secret = user
+            .generate_key(CKM_AES_KEY_GEN, &open.clone().set(CKA_VALUE_LEN, 16))
+            .unwrap();
+        user.sign(CKM_ECDSA_SHA256, pair.private, b"data").unwrap();
+        user.encrypt(CKM_AES_ECB, secret, &[0; 16]).unwrap();
+        assert_eq!(user.get(secret, CKA_VALUE).unwrap().len(), 16);
+        user.encrypt_init(CKM_AES_ECB, secret).unwrap();
+        user.logout().unwrap();
+        let refused = |session: Session, private, secret| {
+            session
+                .sign_init(CKM_ECDSA_SHA256, private)
+                .refused(CKR_USER_NOT_LOGGED_IN);
+            session
+                .encrypt_init(CKM_AES_ECB, secret)
+                .refused(CKR_USER_NOT_LOGGED_IN);
+            session
+                .get(secret, CKA_VALUE)
+                .refused(CKR_ATTRIBUTE_SENSITIVE);
+            session.get(secret, CKA_LABEL).unwrap();
+        };
+        user.encrypt_rest(&[0; 16])
+            .refused_with(&[CKR_USER_NOT_LOGGED_IN, CKR_OPERATION_NOT_INITIALIZED]);
+        refused(user, pair.private, secret);
+        world.process(|| {
+            let session = world.existing_token().session();
+            let find = |class| session.find_one(&Template::new().set(CKA_CLASS, class));
+            refused(session, find(CKO_PRIVATE_KEY), find(CKO_SECRET_KEY));
+            session.login(CKU_USER, USER_PIN).unwrap();
+            session
+                .sign(CKM_ECDSA_SHA256, find(CKO_PRIVATE_KEY), b"data")
+                .unwrap();
+        });
     });
 }
 

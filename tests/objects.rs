@@ -337,6 +337,22 @@ fn copying() {
                 .copy(pair.private, &Template::new().set(attribute, value))
                 .refused_with(&[CKR_ATTRIBUTE_READ_ONLY, CKR_TEMPLATE_INCONSISTENT]);
         }
+        // What is not modifiable is not modified by way of a copy.
+        let frozen = aes_template(&[1; 16])
+            .set(CKA_MODIFIABLE, false)
+            .set(CKA_DECRYPT, false);
+        let frozen = session.create(&frozen).unwrap();
+        for (attribute, value) in [(CKA_DECRYPT, true), (CKA_MODIFIABLE, true)] {
+            session
+                .copy(frozen, &Template::new().set(attribute, value))
+                .refused(CKR_ATTRIBUTE_READ_ONLY);
+        }
+        let named = Template::new()
+            .set(CKA_LABEL, "another name")
+            .set(CKA_DECRYPT, false);
+        let copy = session.copy(frozen, &named).unwrap();
+        assert!(!session.get_bool(copy, CKA_MODIFIABLE));
+
         let fixed = session
             .create(&data("fixed").set(CKA_COPYABLE, false))
             .unwrap();
@@ -488,6 +504,43 @@ fn a_public_key_stands_beside_each_private_key() {
 }
 
 /// The public key that an application brings itself is not doubled.
+/// Java copies its session keys to the token; others keep the public half in the session.
+#[test]
+fn a_key_that_comes_to_the_token_brings_its_public_key() {
+    isolated(|world| {
+        let session = world.token().user();
+        let of_token = Template::new()
+            .set(CKA_CLASS, CKO_PUBLIC_KEY)
+            .set(CKA_TOKEN, true);
+        let pair = session.ec(Curve::P256);
+        let to_token = Template::new().set(CKA_TOKEN, true).set(CKA_ID, "copied");
+        session.copy(pair.private, &to_token).unwrap();
+        let brought = session.find_one(&of_token.clone().set(CKA_ID, "copied"));
+        assert_eq!(
+            session.get(brought, CKA_PUBLIC_KEY_INFO).unwrap(),
+            session.get(pair.public, CKA_PUBLIC_KEY_INFO).unwrap()
+        );
+        // The caller's own takes its place.
+        let own = session.copy(pair.public, &to_token).unwrap();
+        assert_eq!(
+            session.find(&of_token.clone().set(CKA_ID, "copied")),
+            Ok(vec![own])
+        );
+
+        let params = Template::new().set(CKA_EC_PARAMS, Curve::P384.params);
+        let (public, private) = session
+            .generate_key_pair(
+                CKM_EC_KEY_PAIR_GEN,
+                &params,
+                &Template::new().set(CKA_TOKEN, true).set(CKA_ID, "made"),
+            )
+            .unwrap();
+        assert!(!session.get_bool(public, CKA_TOKEN));
+        assert!(session.get_bool(private, CKA_TOKEN));
+        session.find_one(&of_token.set(CKA_ID, "made"));
+    });
+}
+
 #[test]
 fn an_imported_pair_is_two_objects() {
     isolated(|world| {

@@ -285,6 +285,11 @@ fn init_refuses_wrong_parameters() {
                 ed.private,
             ),
             (
+                "Ed25519ctx without a context",
+                Mech::eddsa(false, b""),
+                ed.private,
+            ),
+            (
                 "HMAC with one",
                 Mech::bytes(CKM_SHA256_HMAC, &[1; 8]),
                 secret,

@@ -259,6 +259,25 @@ fn only_the_standards_functions_are_exported() {
     assert_eq!(exported, FUNCTIONS.iter().copied().collect());
 }
 
+/// The environment of a process that has gained privileges is somebody else's, and the engine asks for
+/// variables as soon as it is loaded: every question goes to secure_getenv(3).
+#[test]
+fn no_variable_is_asked_for_by_getenv() {
+    let output = Command::new("nm")
+        .args(["-D", "--undefined-only", "--format=posix"])
+        .arg(module::path())
+        .output()
+        .unwrap();
+    assert!(output.status.success());
+    let listing = String::from_utf8(output.stdout).unwrap();
+    let imported: BTreeSet<_> = listing
+        .lines()
+        .map(|line| line.split([' ', '@']).next().unwrap())
+        .collect();
+    assert!(imported.contains("secure_getenv"), "{imported:?}");
+    assert!(!imported.contains("getenv"), "{imported:?}");
+}
+
 #[test]
 fn the_module_binds_its_own_symbols_and_stays_mapped() {
     let output = Command::new("readelf")

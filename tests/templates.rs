@@ -193,6 +193,13 @@ fn broken_keys_are_refused() {
         value[100] ^= 4;
         rsa_private_import().set(attribute, value)
     };
+    // y with this lowest and this highest byte, and between them what the highest is.
+    let edwards = |low: u8, high: u8| {
+        let mut point = [if high == 0 { 0 } else { 0xff }; 32];
+        (point[0], point[31]) = (low, high);
+        let point = octet_string(&point);
+        ec_public_import(Curve::ED25519, vectors::ED25519_POINT).set(CKA_EC_POINT, point)
+    };
     let cases = [
         ("EC d = 0", p256(vec![0; 32])),
         ("EC d = n", p256(hex(vectors::P256_ORDER))),
@@ -219,6 +226,10 @@ fn broken_keys_are_refused() {
             "Ed25519 seed cut",
             ec_private_import(Curve::ED25519, vectors::ED25519_SEED).set(CKA_VALUE, &[1; 31]),
         ),
+        ("Ed25519 point off the curve", edwards(2, 0)),
+        ("Ed25519 point of order 1", edwards(1, 0)),
+        ("Ed25519 point of order 4", edwards(0, 0)),
+        ("Ed25519 point above the prime", edwards(0xf0, 0x7f)),
         (
             "RSA p*q is not n",
             flipped(CKA_PRIME_1, vectors::RSA_PRIME_1),
@@ -247,6 +258,16 @@ fn broken_keys_are_refused() {
         (
             "RSA e = 1",
             rsa_public_import().set(CKA_PUBLIC_EXPONENT, &[1]),
+        ),
+        (
+            "a day that does not exist",
+            aes_template(&[1; 16]).set(CKA_START_DATE, "20300231"),
+        ),
+        (
+            "an end before the beginning",
+            aes_template(&[1; 16])
+                .set(CKA_START_DATE, "20300201")
+                .set(CKA_END_DATE, "20300131"),
         ),
         ("AES of 15 bytes", aes_template(&[1; 15])),
         ("AES of no byte", aes_template(&[])),

@@ -12,6 +12,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 pub mod crypto;
+mod environment;
 pub mod general;
 mod initialize;
 mod input;

@@ -184,6 +184,12 @@ unsafe fn gcm(given: CK_GCM_PARAMS) -> Result<Parameter> {
 unsafe fn eddsa(given: CK_EDDSA_PARAMS) -> Result<Parameter> {
     // SAFETY: the caller's word.
     let context = unsafe { nested(given.pContextData, given.ulContextDataLen, 255) }?;
+    // RFC 8032 8.3: it would be Ed25519 by another name, and signatures that nobody else verifies.
+    if context.is_empty() && given.phFlag != CK_TRUE {
+        return Err(invalid(
+            "the context of Ed25519ctx is empty; plain Ed25519 takes no parameter",
+        ));
+    }
     Ok(Parameter::EdDsa {
         prehash: given.phFlag == CK_TRUE,
         context,

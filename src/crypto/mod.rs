@@ -17,6 +17,7 @@ pub mod aws_lc;
 #[cfg(feature = "rustcrypto")]
 pub mod rustcrypto;
 
+mod edwards;
 pub mod pkcs1;
 
 #[cfg(all(test, feature = "aws-lc", feature = "rustcrypto"))]

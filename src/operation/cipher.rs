@@ -1,7 +1,7 @@
 //! Encrypting and decrypting (PKCS#11 5.9, 5.11).
 
 use super::{Answer, Guard, Operations, Room, Step, collect, finish, none_active, with_room};
-use crate::crypto::{CipherMode, CryptScheme, Direction, engine};
+use crate::crypto::{CipherMode, CryptScheme, Direction, engine, left_pad};
 use crate::error::{Error, Result, fail};
 use crate::mechanism::{Mechanism, Parameter, Plan};
 use crate::memory::{self, Secret};
@@ -38,15 +38,25 @@ struct Rsa {
 }
 
 impl Rsa {
-    fn collect(&mut self, data: &[u8]) -> Result<()> {
+    /// Takes in a piece; `too_long` is the code for more than one block.
+    fn collect(&mut self, data: &[u8], too_long: CK_RV) -> Result<()> {
         if self.collected.len().saturating_add(data.len()) > self.len {
             return fail!(
-                CKR_DATA_LEN_RANGE,
+                too_long,
                 "the data is longer than the modulus of {} bytes",
                 self.len
             );
         }
         collect(&mut self.collected, data)
+    }
+
+    /// The ciphertext of all that was taken in. The raw operation takes an integer, whose leading
+    /// zeros may be left out.
+    fn encrypt(&self, key: &engine::PublicKey) -> Result<Vec<u8>> {
+        match self.scheme {
+            CryptScheme::RsaRaw => key.encrypt(&self.scheme, &left_pad(&self.collected, self.len)?),
+            _ => key.encrypt(&self.scheme, &self.collected),
+        }
     }
 }
 
@@ -310,8 +320,12 @@ impl Crypting {
         }
         let output = match &mut self.method {
             Method::Blocks(blocks) => blocks.update(data)?,
-            Method::RsaEncrypt(_, rsa) | Method::RsaDecrypt(_, rsa) => {
-                rsa.collect(data)?;
+            Method::RsaEncrypt(_, rsa) => {
+                rsa.collect(data, CKR_DATA_LEN_RANGE)?;
+                Vec::new()
+            }
+            Method::RsaDecrypt(_, rsa) => {
+                rsa.collect(data, CKR_ENCRYPTED_DATA_LEN_RANGE)?;
                 Vec::new()
             }
             Method::Gcm(gcm) => {
@@ -347,13 +361,13 @@ impl Crypting {
             Some(plain) => with_room(self, room, plain.len(), |_| Ok(plain)),
             None => with_room(self, room, longest, |operation| match operation.method {
                 Method::RsaEncrypt(key, mut rsa) => {
-                    rsa.collect(data)?;
-                    key.encrypt(&rsa.scheme, &rsa.collected)
+                    rsa.collect(data, CKR_DATA_LEN_RANGE)?;
+                    rsa.encrypt(&key)
                 }
                 Method::Gcm(gcm) => gcm.run(data),
                 Method::Blocks(blocks) => blocks.finish(data),
                 Method::RsaDecrypt(key, mut rsa) => {
-                    rsa.collect(data)?;
+                    rsa.collect(data, CKR_ENCRYPTED_DATA_LEN_RANGE)?;
                     Ok(key.decrypt(&rsa.scheme, &rsa.collected)?.to_vec())
                 }
             }),

@@ -104,7 +104,13 @@ impl Session {
         note_birth(&mut public, Some(mechanism));
         note_birth(&mut private, Some(mechanism));
         let public_first = public.is(CKA_TOKEN) == private.is(CKA_TOKEN) || private.is(CKA_TOKEN);
-        let pair = vec![
+        // One that the caller keeps in the session only is no use to who finds the private key.
+        let companion = if private.is(CKA_TOKEN) && !public.is(CKA_TOKEN) {
+            self.companion(&private)?
+        } else {
+            None
+        };
+        let mut objects = vec![
             NewObject {
                 attributes: public,
                 secrets: Vec::new(),
@@ -114,9 +120,10 @@ impl Session {
                 secrets,
             },
         ];
-        let handles = self.store(pair, None, era)?;
+        objects.extend(companion);
+        let handles = self.store(objects, None, era)?;
         match (handles.as_slice(), public_first) {
-            ([public, private], true) | ([private, public], false) => Ok((*public, *private)),
+            ([public, private, ..], true) | ([private, public], false) => Ok((*public, *private)),
             _ => fail!(CKR_DEVICE_ERROR, "the new key pair cannot be found"),
         }
     }

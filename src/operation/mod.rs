@@ -170,7 +170,7 @@ impl Guard {
     /// Of an operation with this key that begins now.
     pub(crate) fn new(slot: &Slot, key: &Object) -> Self {
         Self {
-            era: key.is_private().then(|| slot.era()),
+            era: key.needs_login().then(|| slot.era()),
             unconfirmed: key.attributes().is(CKA_ALWAYS_AUTHENTICATE),
         }
     }

@@ -85,14 +85,19 @@ impl Session {
         let built = attribute::build(Birth::Create, template, None, None, self.by_so())?;
         self.may_store(&built.attributes)?;
         let mut object = complete(built)?;
-        let mut replaced = None;
-        let mut companion = None;
+        note_birth(&mut object.attributes, None);
+        self.store_with_companion(object, era)
+    }
+
+    /// Stores an object. A private key brings its public key; a public key takes the place of one
+    /// that a private key has brought.
+    fn store_with_companion(&self, object: NewObject, era: u64) -> Result<CK_OBJECT_HANDLE> {
+        let (mut companion, mut replaced) = (None, None);
         match object.attributes.class() {
             Some(CKO_PRIVATE_KEY) => companion = self.companion(&object.attributes)?,
             Some(CKO_PUBLIC_KEY) => replaced = self.companion_of(&object.attributes)?,
             _ => {}
         }
-        note_birth(&mut object.attributes, None);
         let new = std::iter::once(object).chain(companion).collect();
         let handles = self.store(new, replaced.as_deref(), era)?;
         handles
@@ -101,16 +106,19 @@ impl Session {
             .ok_or_else(|| Error::new(CKR_DEVICE_ERROR, "the new object cannot be found"))
     }
 
-    /// The public key to be stored beside a private key, unless there is one.
-    fn companion(&self, private: &Attributes) -> Result<Option<NewObject>> {
+    /// The public key to be stored beside a private key, unless there is one that lasts as long.
+    pub(crate) fn companion(&self, private: &Attributes) -> Result<Option<NewObject>> {
         let same = |attribute| (attribute, private.get(attribute).unwrap_or_default());
         let class = CKO_PUBLIC_KEY.to_ne_bytes();
-        let known = Template::new(vec![
+        let mut known = vec![
             (CKA_CLASS, class.as_slice()),
             same(CKA_ID),
             same(CKA_PUBLIC_KEY_INFO),
-        ])?;
-        if !self.find_all(&known)?.is_empty() {
+        ];
+        if private.is(CKA_TOKEN) {
+            known.push((CKA_TOKEN, &[CK_TRUE]));
+        }
+        if !self.find_all(&Template::new(known)?)?.is_empty() {
             return Ok(None);
         }
         let shared = [
@@ -174,11 +182,7 @@ impl Session {
             attributes,
             secrets,
         };
-        let handles = self.store(vec![copy], None, era)?;
-        handles
-            .first()
-            .copied()
-            .ok_or_else(|| Error::new(CKR_DEVICE_ERROR, "the copy cannot be found"))
+        self.store_with_companion(copy, era)
     }
 
     fn secrets_of(&self, object: &Object) -> Result<Secrets> {
@@ -270,7 +274,8 @@ impl Session {
         if !attribute::is_secret(attribute, attributes) {
             return Ok(Value::Unknown);
         }
-        if !attribute::is_readable(attributes) {
+        let hidden = object.needs_login() && self.slot.user() != Some(User::User);
+        if hidden || !attribute::is_readable(attributes) {
             return Ok(Value::Sensitive);
         }
         Ok(object

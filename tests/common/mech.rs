@@ -86,6 +86,16 @@ impl Mech {
         Self::structure(CKM_RSA_PKCS_OAEP, parameters, vec![label])
     }
 
+    pub fn eddsa(prehash: bool, context: &[u8]) -> Self {
+        let context = context.to_vec();
+        let parameters = CK_EDDSA_PARAMS {
+            phFlag: CK_BBOOL::from(prehash),
+            ulContextDataLen: context.len() as CK_ULONG,
+            pContextData: pointer(&context),
+        };
+        Self::structure(CKM_EDDSA, parameters, vec![context])
+    }
+
     pub fn gcm(iv: &[u8], aad: &[u8], tag_bits: CK_ULONG) -> Self {
         let (iv, aad) = (iv.to_vec(), aad.to_vec());
         let parameters = CK_GCM_PARAMS {

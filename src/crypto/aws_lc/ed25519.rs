@@ -1,6 +1,6 @@
 //! Ed25519 (RFC 8032), plain, with context, and prehashed.
 
-use super::super::{PrivateParts, PublicParts, SecretParts};
+use super::super::{PrivateParts, PublicParts, SecretParts, edwards};
 use super::ffi::{self, check};
 use super::random;
 use crate::error::{Error, Result, fail};
@@ -121,9 +121,9 @@ impl PrivateKey {
 }
 
 impl PublicKey {
-    /// `CKR_ATTRIBUTE_VALUE_INVALID` unless `public` has 32 bytes. Where they encode no point, no
-    /// signature ever holds (RFC 8032 5.1.7 step 1).
+    /// `CKR_ATTRIBUTE_VALUE_INVALID` unless `public` is a key ([`edwards::point`]).
     pub fn new(public: &[u8]) -> Result<Self> {
+        edwards::point(public)?;
         public.try_into().map(Self).map_err(|_| {
             Error::new(
                 CKR_ATTRIBUTE_VALUE_INVALID,

@@ -2,39 +2,26 @@
 
 use super::super::Hash;
 use crate::error::{Error, Result};
-use crate::fork;
+use crate::fork::{self, Pass};
 use crate::memory::{self, Secret};
 use aws_lc_sys as c;
 use cryptoki_sys::{CK_RV, CKR_GENERAL_ERROR, CKR_HOST_MEMORY};
-use std::cell::Cell;
 use std::ffi::c_int;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
-
-thread_local! {
-    /// Whether this thread's random generator exists.
-    static READY: Cell<bool> = const { Cell::new(false) };
-}
 
 /// Stands at every entrance of the engine: AWS-LC's memory is ours from its first allocation on, and
 /// what an earlier call ran out of is not blamed on this one.
 pub fn begin() {
     memory::adopt_engine();
-    if !READY.get() {
-        make_generator();
-    }
     memory::ran_out();
 }
 
-/// Makes this thread's random generator. AWS-LC lists it under a lock of its own: a fork waits
-/// outside, so that no child finds that lock taken by a thread that it does not have.
-fn make_generator() {
-    // Refused only in a child that was forked amid a call: then the lock is what it is.
-    let _pass = fork::gate();
-    let mut byte = [0];
-    // SAFETY: one byte is written to one byte.
-    let made = unsafe { c::RAND_bytes(byte.as_mut_ptr(), byte.len()) };
-    READY.set(made == 1);
+/// The same where random numbers may be drawn: no fork comes in between while the pass is held.
+pub fn begin_drawing() -> Pass {
+    let pass = fork::enter_engine();
+    begin();
+    pass
 }
 
 /// `reason` as an error, or `CKR_HOST_MEMORY` where the call ran out of memory, after the thread's error queue of AWS-LC has been emptied: what it holds

@@ -25,7 +25,7 @@ use cryptoki_sys::{
 
 /// Fills `out` with random bytes.
 pub fn random(out: &mut [u8]) -> Result<()> {
-    ffi::begin();
+    let _pass = ffi::begin_drawing();
     // SAFETY: `out` is writable for its length.
     let done = unsafe { aws_lc_sys::RAND_bytes(out.as_mut_ptr(), out.len()) };
     ffi::check(done, CKR_RANDOM_NO_RNG, "the random generator gave nothing")
@@ -36,7 +36,7 @@ pub fn random(out: &mut [u8]) -> Result<()> {
 /// RSA: 2048 to 4096 bits in steps of 128, as AWS-LC makes no others, and an odd public exponent
 /// from 3 to 32 bits; `CKR_ATTRIBUTE_VALUE_INVALID` for anything else.
 pub fn generate(spec: &KeySpec) -> Result<PrivateParts> {
-    ffi::begin();
+    let _pass = ffi::begin_drawing();
     match spec {
         KeySpec::Rsa { bits, exponent } => rsa::generate(*bits, exponent),
         KeySpec::Ec(curve) => ec::generate(*curve),
@@ -57,7 +57,7 @@ impl PrivateKey {
     /// Takes the parts of a key and checks that they belong together;
     /// `CKR_ATTRIBUTE_VALUE_INVALID` when they do not.
     pub fn from_parts(parts: &PrivateParts) -> Result<Self> {
-        ffi::begin();
+        let _pass = ffi::begin_drawing();
         Ok(Self(match (&parts.public, &parts.secret) {
             (PublicParts::Rsa { n, e }, SecretParts::Rsa { d, crt }) => {
                 Private::Rsa(rsa::PrivateKey::new(n, e, d, crt.as_ref())?)
@@ -83,6 +83,7 @@ impl PrivateKey {
     /// wrong length of `input`, `CKR_DATA_INVALID` for a raw RSA integer out of range,
     /// `CKR_MECHANISM_PARAM_INVALID` for a salt or context that does not fit.
     pub fn sign(&self, scheme: &SignScheme, input: &[u8]) -> Result<Vec<u8>> {
+        let _pass = ffi::begin_drawing();
         match (&self.0, scheme) {
             (Private::Rsa(key), SignScheme::RsaPkcs1) => key.sign_pkcs1(input),
             (Private::Rsa(key), SignScheme::RsaPss { hash, mgf, salt }) => {
@@ -102,6 +103,7 @@ impl PrivateKey {
     /// `CKR_KEY_TYPE_INCONSISTENT` when the key is not RSA, `CKR_ENCRYPTED_DATA_LEN_RANGE` for a
     /// wrong length, `CKR_ENCRYPTED_DATA_INVALID` for any other fault, the same for all.
     pub fn decrypt(&self, scheme: &CryptScheme, ciphertext: &[u8]) -> Result<Secret> {
+        let _pass = ffi::begin_drawing();
         match &self.0 {
             Private::Rsa(key) => key.decrypt(scheme, ciphertext),
             _ => Err(wrong_type()),
@@ -152,6 +154,7 @@ impl PublicKey {
     /// Encrypts `plaintext`; `CKR_DATA_LEN_RANGE` when its length does not fit the key,
     /// `CKR_DATA_INVALID` for a raw integer out of range.
     pub fn encrypt(&self, scheme: &CryptScheme, plaintext: &[u8]) -> Result<Vec<u8>> {
+        let _pass = ffi::begin_drawing();
         match &self.0 {
             Public::Rsa(key) => key.encrypt(scheme, plaintext),
             _ => Err(wrong_type()),

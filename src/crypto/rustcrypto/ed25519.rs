@@ -3,12 +3,13 @@
 //! All three are one computation with another prefix, `dom2`, and so are written once here over
 //! the group arithmetic: ed25519-dalek has no Ed25519ctx.
 
+use super::super::edwards;
 use super::check_signature_len;
-use crate::error::{Error, Result, fail};
+use crate::error::{Result, fail};
 use cryptoki_sys::{
     CKR_ATTRIBUTE_VALUE_INVALID, CKR_MECHANISM_PARAM_INVALID, CKR_SIGNATURE_INVALID,
 };
-use curve25519_dalek::edwards::{CompressedEdwardsY, EdwardsPoint};
+use curve25519_dalek::edwards::EdwardsPoint;
 use curve25519_dalek::scalar::{Scalar, clamp_integer};
 use sha2::{Digest, Sha512};
 use zeroize::Zeroizing;
@@ -22,12 +23,6 @@ pub fn public_key(seed: &[u8]) -> Result<Vec<u8>> {
     let (scalar, _) = expand(seed);
     let point = EdwardsPoint::mul_base(&scalar).compress();
     Ok(point.as_bytes().to_vec())
-}
-
-/// `CKR_ATTRIBUTE_VALUE_INVALID` unless `public` is a point of the curve.
-pub fn check_public_key(public: &[u8]) -> Result<()> {
-    check_len(public)?;
-    decode_point(public).map(|_| ())
 }
 
 /// The 64 bytes of a signature over `message` (5.1.6), which is hashed first with `prehash`.
@@ -63,7 +58,7 @@ pub fn verify(
     let hashed = prehash.then(|| Sha512::digest(message));
     let message = hashed.as_deref().unwrap_or(message);
 
-    let point = decode_point(public)?;
+    let point = edwards::point(public)?;
     let (commitment, s) = signature.split_at_checked(LEN).unwrap_or_default();
     let s = <[u8; LEN]>::try_from(s).ok();
     let holds = s
@@ -124,18 +119,6 @@ fn hash_to_scalar(parts: &[&[u8]]) -> Scalar {
         hash.update(part);
     }
     Scalar::from_bytes_mod_order_wide(&hash.finalize().into())
-}
-
-fn decode_point(public: &[u8]) -> Result<EdwardsPoint> {
-    CompressedEdwardsY::from_slice(public)
-        .ok()
-        .and_then(|point| point.decompress())
-        .ok_or_else(|| {
-            Error::new(
-                CKR_ATTRIBUTE_VALUE_INVALID,
-                "an Ed25519 public key is not a point of the curve",
-            )
-        })
 }
 
 fn check_len(value: &[u8]) -> Result<()> {

@@ -16,7 +16,9 @@ pub use ec::public_point;
 pub use ed25519::public_key as ed25519_public;
 pub use hash::{Digest, Hmac, digest};
 
-use super::{CryptScheme, Curve, KeySpec, PrivateParts, PublicParts, SecretParts, SignScheme};
+use super::{
+    CryptScheme, Curve, KeySpec, PrivateParts, PublicParts, SecretParts, SignScheme, edwards,
+};
 use crate::error::{Error, Result, fail};
 use crate::memory::Secret;
 use cryptoki_sys::{
@@ -163,7 +165,7 @@ impl PublicKey {
                 }
             }
             PublicParts::Ed25519(public) => {
-                ed25519::check_public_key(public)?;
+                edwards::point(public)?;
                 Public::Ed25519(public.clone())
             }
         }))

@@ -12,9 +12,11 @@ use super::schema;
 use super::seal::{self, Context, KEY_LEN, Keys};
 use super::stamp::{Stamp, Writing};
 use super::state::State;
+use super::tries::Tries;
 use crate::error::{Error, Result, fail};
 use crate::fork;
 use crate::lock::{Locked, Shared};
+use crate::signal;
 use cryptoki_sys::*;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, DEFAULT_NAME, FileControl, MAIN_DB, OpenFlags, TransactionBehavior};
@@ -128,13 +130,17 @@ impl Database {
         create: bool,
         job: impl FnOnce(&mut Draft<'_>) -> Result<T>,
     ) -> Result<T> {
-        self.try_write(create, job)
-            .map_err(|error| self.located(error))
+        within_limits(|| self.try_write(create, job)).map_err(|error| self.located(error))
+    }
+
+    /// What tells which tries of PINs are under way.
+    pub(super) fn tries(&self) -> Result<Tries> {
+        Tries::open(&self.files)
     }
 
     /// Empties the log into the database, so that a copy of the file alone is whole, and closes it.
     pub(super) fn close(&self) -> Result<()> {
-        let _pass = fork::gate()?;
+        let _pass = fork::enter_store()?;
         let mut slot = self.connection.locked();
         *self.seen.writing() = None;
         if let Some(opened) = slot.take()
@@ -142,9 +148,8 @@ impl Database {
         {
             // Where others are at it, the last of them does it.
             let _ = opened.sqlite.busy_timeout(Duration::ZERO);
-            let _ = opened
-                .sqlite
-                .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+            let checkpoint = "PRAGMA wal_checkpoint(TRUNCATE)";
+            let _ = signal::withheld(|| opened.sqlite.query_row(checkpoint, [], |_| Ok(())));
         }
         self.unregister();
         Ok(())
@@ -167,7 +172,7 @@ impl Database {
     }
 
     fn look(&self) -> Result<Option<Arc<Known>>> {
-        let _pass = fork::gate()?;
+        let _pass = fork::enter_store()?;
         let mut slot = self.connection.locked();
         let Some(opened) = self.ready(&mut slot)? else {
             *self.seen.writing() = None;
@@ -200,7 +205,7 @@ impl Database {
     }
 
     fn try_read<T>(&self, job: impl FnOnce(&View<'_>) -> Result<T>) -> Result<Option<T>> {
-        let _pass = fork::gate()?;
+        let _pass = fork::enter_store()?;
         let mut slot = self.connection.locked();
         let Some(opened) = self.ready(&mut slot)? else {
             return Ok(None);
@@ -229,7 +234,7 @@ impl Database {
             if let Some(wait) = until.and_then(|u| u.checked_duration_since(Instant::now())) {
                 std::thread::sleep(wait);
             }
-            let pass = fork::gate()?;
+            let pass = fork::enter_store()?;
             let mut slot = self.connection.locked();
             if create && self.files.identity()?.is_none() {
                 self.files.make_directory()?;
@@ -307,7 +312,8 @@ impl Database {
         if slot.as_ref().map(|opened| opened.identity) != identity {
             *slot = None;
             self.unregister();
-            *slot = self.open()?;
+            // Whoever opens it first, if only to read, makes the index of the log.
+            *slot = within_limits(|| self.open())?;
         }
         if let Some(opened) = slot
             && !opened.stamp.as_ref().is_some_and(|s| s.is_current())
@@ -456,6 +462,17 @@ fn store_key(sqlite: &Connection) -> Result<Vec<u8>> {
             CKR_DEVICE_ERROR,
             "the store's key is damaged: restore a backup"
         )
+    }
+}
+
+/// Runs what may make a file longer; beyond `RLIMIT_FSIZE` that is a full disk to us.
+fn within_limits<T>(job: impl FnOnce() -> Result<T>) -> Result<T> {
+    match signal::withheld(job) {
+        (Err(error), true) if [CKR_DEVICE_ERROR, CKR_DEVICE_MEMORY].contains(&error.rv()) => fail!(
+            CKR_DEVICE_MEMORY,
+            "this process may not make its files longer: raise RLIMIT_FSIZE (ulimit -f)"
+        ),
+        (done, _) => done,
     }
 }
 

@@ -39,7 +39,7 @@ impl Identity {
 pub(super) struct Found {
     /// Which file it is.
     pub(super) identity: Identity,
-    /// It, or its directory, is somebody else's: only to be read.
+    /// Its directory, and so it too, is somebody else's: only to be read.
     pub(super) foreign: bool,
 }
 
@@ -85,23 +85,19 @@ impl Files {
         let Some(directory) = metadata(&self.directory)? else {
             return Ok(None);
         };
-        let mut foreign = self.inspect_directory(&directory)?;
+        let foreign = self.inspect_directory(&directory)?;
         let Some(database) = metadata(&self.database())? else {
             return Ok(None);
         };
-        foreign |= inspect_file(&self.database(), &database)?;
-        for suffix in ["-wal", "-shm", "-stamp"] {
-            let path = self.beside(suffix);
-            if let Some(file) = metadata(&path)? {
-                inspect_file(&path, &file)?;
-            }
-        }
+        inspect_file(&self.database(), &database, &directory)?;
         Ok(Some(Found {
             identity: Identity::of(&database),
             foreign,
         }))
     }
 
+    /// Whether the directory is somebody else's; it and what lies there beside the database are
+    /// such that nobody but its owner can have made them.
     fn inspect_directory(&self, directory: &Metadata) -> Result<bool> {
         let path = self.directory.display();
         if directory.is_symlink() || !directory.is_dir() {
@@ -110,13 +106,15 @@ impl Files {
                 "{path} is not a directory (a symbolic link is refused): name the directory itself"
             );
         }
-        if directory.mode() & 0o002 != 0 {
-            return fail!(
-                CKR_DEVICE_ERROR,
-                "everybody may write to {path}: chmod 0700 it, if nothing in it was planted"
-            );
+        private(&self.directory, directory, "0700")?;
+        let foreign = is_foreign(&self.directory, directory)?;
+        for suffix in ["-wal", "-shm", "-stamp"] {
+            let path = self.beside(suffix);
+            if let Some(file) = metadata(&path)? {
+                inspect_file(&path, &file, directory)?;
+            }
         }
-        is_foreign(&self.directory, directory)
+        Ok(foreign)
     }
 
     /// Whether nothing but the database can be there: no log, and no way to make one.
@@ -260,8 +258,8 @@ fn metadata(path: &Path) -> Result<Option<Metadata>> {
     }
 }
 
-/// Whether the file is somebody else's, to be read and not written.
-fn inspect_file(path: &Path, file: &Metadata) -> Result<bool> {
+/// Refuses a file that another than the owner of its directory may have made or can change.
+fn inspect_file(path: &Path, file: &Metadata, directory: &Metadata) -> Result<()> {
     let shown = path.display();
     if !file.is_file() {
         return fail!(
@@ -276,18 +274,33 @@ fn inspect_file(path: &Path, file: &Metadata) -> Result<bool> {
             file.nlink()
         );
     }
-    if file.mode() & 0o022 != 0 {
+    let (owner, expected) = (file.uid(), directory.uid());
+    if owner != expected {
         return fail!(
             CKR_DEVICE_ERROR,
-            "others may write to {shown}: chmod 0600 it, if nothing in it was planted"
+            "{shown} belongs to user {owner}, its directory to user {expected}: remove it, or chown \
+             it if it was not planted"
         );
     }
-    is_foreign(path, file)
+    private(path, file, "0600")
 }
 
-/// Owned by another user than root and this process's.
+/// Refuses what its group or everybody may write to; `proper` is the mode to give it.
+fn private(path: &Path, metadata: &Metadata, proper: &str) -> Result<()> {
+    let mode = metadata.mode() & 0o7777;
+    if mode & 0o022 == 0 {
+        return Ok(());
+    }
+    fail!(
+        CKR_DEVICE_ERROR,
+        "others may write to {} (mode {mode:04o}): chmod {proper} it, if nothing in it was planted",
+        path.display()
+    )
+}
+
+/// Whether a directory is owned by another user than root and this process's.
 ///
-/// Such a thing is only read. Where this process is root it is refused: root can write to
+/// Such a store is only read. Where this process is root it is refused: root can write to
 /// everything, and would follow whatever its owner laid out.
 fn is_foreign(path: &Path, metadata: &Metadata) -> Result<bool> {
     let owner = metadata.uid();
@@ -319,7 +332,9 @@ fn not_a_store(path: &Path) -> Error {
 /// A file operation that failed, under the standard's code for the cause.
 pub(super) fn io_trouble(doing: &str, path: &Path, error: &io::Error) -> Error {
     let rv = match error.kind() {
-        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => CKR_DEVICE_MEMORY,
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded | ErrorKind::FileTooLarge => {
+            CKR_DEVICE_MEMORY
+        }
         ErrorKind::ReadOnlyFilesystem => CKR_TOKEN_WRITE_PROTECTED,
         ErrorKind::PermissionDenied if doing == "make" => CKR_TOKEN_WRITE_PROTECTED,
         ErrorKind::OutOfMemory => CKR_HOST_MEMORY,

@@ -5,16 +5,16 @@
 //! | `token` | the trait [`Token`](super::Token): login, objects, keys |
 //! | `objects` | objects as sealed rows, and the proof that none is missing |
 //! | `state` | the record about all tokens: names, PINs, manifests |
-//! | `pin` | Argon2id, tries |
+//! | `pin`, `tries` | Argon2id; how many guesses there are, and which are under way |
 //! | `seal`, `encoding` | AES-256-GCM with its keys; DER |
 //! | `database`, `schema` | transactions, tables, SQLite's errors |
 //! | `stamp`, `files` | noticing changes without SQLite; directory and permissions |
 //!
 //! ```text
 //! PIN ─ Argon2id ─▶ token key (one for each token and initialization)
-//!                     ├─▶ bodies and secrets of private objects, their marks
+//!                     ├─▶ secrets of all objects; bodies of private ones, their marks
 //! store key (in the file)
-//!                     ├─▶ the state, bodies and secrets of public objects, their marks
+//!                     ├─▶ the state, bodies of public objects, their marks
 //! ```
 
 mod database;
@@ -27,6 +27,7 @@ mod seal;
 mod stamp;
 mod state;
 mod token;
+mod tries;
 
 use super::{Place, Source, Token};
 use crate::config::Software;

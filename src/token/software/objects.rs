@@ -24,7 +24,7 @@ const MEMORY: u64 = 4096;
 pub(super) struct Owner<'a> {
     /// Its slot.
     pub(super) slot: usize,
-    /// Keys of its private objects, while somebody is logged in.
+    /// Keys of its private objects and of all secret values, while the user is logged in.
     pub(super) private: Option<&'a Keys>,
 }
 
@@ -51,13 +51,16 @@ impl Owner<'_> {
     }
 
     fn keys<'k>(&'k self, store: &'k Keys, private: bool) -> Result<&'k Keys> {
-        if !private {
-            return Ok(store);
-        }
+        if private { self.guarded() } else { Ok(store) }
+    }
+
+    /// The keys that the PIN opens. Secret values are under no others, also those of keys that all
+    /// may see (CKA_PRIVATE false): what opens without a PIN lies in the file.
+    fn guarded(&self) -> Result<&Keys> {
         self.private.ok_or_else(|| {
             Error::new(
                 CKR_USER_NOT_LOGGED_IN,
-                "private objects need the user to be logged in",
+                "private objects, and the secrets of any key, need the user to be logged in",
             )
         })
     }
@@ -251,8 +254,6 @@ pub(super) fn insert(
     objects
         .iter()
         .map(|object| {
-            let private = object.attributes.is(CKA_PRIVATE);
-            let keys = owner.keys(draft.keys, private)?;
             let token = token(draft.state.tokens.get(owner.slot))?;
             let mut id = ObjectId::default();
             engine::random(&mut id)?;
@@ -261,7 +262,7 @@ pub(super) fn insert(
                 .iter()
                 .map(|(kind, value)| {
                     let context = secret_context(token, &id, *kind);
-                    let value = seal::seal(&keys.secret, context, value)?;
+                    let value = seal::seal(&owner.guarded()?.secret, context, value)?;
                     Ok(Sealed {
                         kind: *kind,
                         value: OctetString::new(value).map_err(too_large)?,
@@ -423,22 +424,21 @@ pub(super) struct Secrets {
 }
 
 impl Secrets {
-    /// Of an object; `CKR_USER_NOT_LOGGED_IN` for a private one without the token's keys.
+    /// Of an object; `CKR_USER_NOT_LOGGED_IN` without the token's keys.
     pub(super) fn of(view: &View<'_>, owner: Owner<'_>, id: &ObjectId) -> Result<Self> {
         let token = token(view.state.tokens.get(owner.slot))?;
         let mut query = view
             .sqlite
-            .prepare_cached("SELECT private, secrets FROM object WHERE id = ?1 AND slot = ?2")?;
+            .prepare_cached("SELECT secrets FROM object WHERE id = ?1 AND slot = ?2")?;
         let mut rows = query.query((id, owner.column()))?;
         let row = rows.next()?.ok_or_else(gone)?;
-        let private = row.get(0)?;
-        let sealed = row.get_ref(1)?.as_blob().map_err(rusqlite::Error::from)?;
+        let sealed = row.get_ref(0)?.as_blob().map_err(rusqlite::Error::from)?;
         memory::afford(sealed.len().saturating_mul(COPIES))?;
         Ok(Self {
             sealed: decode(sealed)?,
             serial: token.serial.clone(),
             id: *id,
-            key: Secret::copy_of(&owner.keys(view.keys, private)?.secret)?,
+            key: Secret::copy_of(&owner.guarded()?.secret)?,
         })
     }
 

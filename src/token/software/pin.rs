@@ -9,7 +9,7 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use cryptoki_sys::*;
 use der::Sequence;
 use der::asn1::OctetString;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use zeroize::Zeroize;
 
 /// Longest PIN in bytes.
@@ -17,8 +17,8 @@ pub(super) const MAX_LEN: usize = 255;
 /// No store gives more tries.
 const MAX_TRIES: u32 = 10;
 const SALT_LEN: usize = 16;
-/// No try takes longer; one whose outcome is open for longer was cut off by a kill.
-const TRY_MILLIS: u64 = 5000;
+/// A try that is under way for longer is that of a process that was stopped.
+const LONGEST: Duration = Duration::from_secs(20);
 
 /// Argon2id with the memory of RFC 9106's second choice, in one lane, since a guesser has as many
 /// cores as guesses. Two passes are some 100 ms of one core: every process that signs pays them once
@@ -38,11 +38,29 @@ pub(super) struct Pin {
     left: u32,
     /// Of the tries taken, those whose outcome is open: processes that log in at the same moment
     /// must not lock each other out.
-    open: u32,
-    /// When the last try began, in milliseconds of Unix time.
-    begun: u64,
+    open: Vec<Open>,
     /// Absent until the PIN is set.
     pub(super) lock: Option<Lock>,
+}
+
+/// A try whose outcome is open.
+#[derive(Debug, Clone, PartialEq, Eq, Sequence)]
+struct Open {
+    /// Its name in the store.
+    number: u64,
+    /// When it began, in milliseconds of Unix time.
+    begun: u64,
+}
+
+/// How a try ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// The PIN was right.
+    Right,
+    /// It was wrong.
+    Wrong,
+    /// It was not compared: there was no memory.
+    None,
 }
 
 /// The token's key under a key that only the PIN gives.
@@ -60,8 +78,7 @@ impl Pin {
         Self {
             tries: 0,
             left: 0,
-            open: 0,
-            begun: 0,
+            open: Vec::new(),
             lock: None,
         }
     }
@@ -77,31 +94,41 @@ impl Pin {
         }
     }
 
-    /// Takes a try before it is made, and gives what is to be tried.
-    pub(super) fn begin(&mut self) -> Result<Lock> {
+    /// Takes a try, by the name of `number`, before it is made, and gives what is to be tried.
+    pub(super) fn begin(&mut self, number: u64) -> Result<Lock> {
         let lock = self.lock()?.clone();
-        self.open = self.open_now() + 1;
         self.left -= 1;
-        self.begun = now();
+        self.open.push(Open {
+            number,
+            begun: now(),
+        });
         Ok(lock)
     }
 
-    /// Notes the outcome of a try: a right one gives back what wrong ones took.
-    pub(super) fn end(&mut self, right: bool, rules: &config::Pin) {
-        self.open = self.open_now().saturating_sub(1);
-        if right {
-            self.tries = rules.tries.clamp(1, MAX_TRIES);
-            self.left = self.tries.saturating_sub(self.open);
+    /// Notes the outcome of a try: a right one gives back what wrong ones took, those of processes
+    /// that died over them too. `holds` tells of another try whether it is still under way.
+    pub(super) fn end(
+        &mut self,
+        number: u64,
+        outcome: Outcome,
+        holds: impl Fn(u64) -> bool,
+        rules: &config::Pin,
+    ) {
+        self.open.retain(|open| open.number != number);
+        match outcome {
+            Outcome::Right => {
+                self.tries = rules.tries.clamp(1, MAX_TRIES);
+                self.open.retain(|open| open.is_under_way(&holds));
+                self.left = self.tries.saturating_sub(self.open.len() as u32);
+            }
+            Outcome::Wrong => {}
+            Outcome::None => self.left = self.tries.min(self.left + 1),
         }
     }
 
-    /// Tries whose outcome is open now.
-    pub(super) fn open_now(&self) -> u32 {
-        if now().abs_diff(self.begun) < TRY_MILLIS {
-            self.open
-        } else {
-            0
-        }
+    /// Whether the outcome of a try is worth waiting for.
+    pub(super) fn is_being_tried(&self, holds: impl Fn(u64) -> bool) -> bool {
+        self.open.iter().any(|open| open.is_under_way(&holds))
     }
 
     /// Whether there is a PIN.
@@ -126,12 +153,20 @@ impl Pin {
         Ok(lock)
     }
 
-    /// The flags of CK_TOKEN_INFO: `low`, `last`, `locked` are the role's three.
-    pub(super) fn flags(&self, low: CK_FLAGS, last: CK_FLAGS, locked: CK_FLAGS) -> CK_FLAGS {
+    /// The flags of CK_TOKEN_INFO: `low`, `last`, `locked` are the role's three. A try that is
+    /// under way (`holds`) is not lost yet.
+    pub(super) fn flags(
+        &self,
+        holds: impl Fn(u64) -> bool,
+        low: CK_FLAGS,
+        last: CK_FLAGS,
+        locked: CK_FLAGS,
+    ) -> CK_FLAGS {
         if self.lock.is_none() {
             return 0;
         }
-        let left = self.left + self.open_now();
+        let under_way = self.open.iter().filter(|open| open.is_under_way(&holds));
+        let left = self.left + under_way.count() as u32;
         let low = if left < self.tries { low } else { 0 };
         low | match left {
             0 => locked,
@@ -151,6 +186,12 @@ pub(super) fn check_len(pin: &[u8], rules: &config::Pin) -> Result<()> {
         "a PIN has {} to {MAX_LEN} bytes",
         rules.min_length
     )
+}
+
+impl Open {
+    fn is_under_way(&self, holds: impl Fn(u64) -> bool) -> bool {
+        u128::from(now().abs_diff(self.begun)) < LONGEST.as_millis() && holds(self.number)
+    }
 }
 
 impl Lock {

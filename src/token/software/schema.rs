@@ -68,7 +68,12 @@ impl From<rusqlite::Error> for Error {
             }
             Some(ErrorCode::ReadOnly) => (CKR_TOKEN_WRITE_PROTECTED, "it can only be read"),
             Some(ErrorCode::OutOfMemory) => (CKR_HOST_MEMORY, "no memory"),
-            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => (
+            // The last: a reader waited in vain for a writer in the middle of the log's header.
+            Some(
+                ErrorCode::DatabaseBusy
+                | ErrorCode::DatabaseLocked
+                | ErrorCode::FileLockingProtocolFailed,
+            ) => (
                 CKR_FUNCTION_FAILED,
                 "another process holds its lock: try again",
             ),

@@ -25,7 +25,7 @@ const NOTE_LASTS: Duration = Duration::from_millis(5);
 /// An open stamp.
 #[derive(Debug)]
 pub(super) struct Stamp {
-    file: File,
+    pub(super) file: File,
     path: PathBuf,
     identity: Identity,
 }

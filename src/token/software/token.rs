@@ -2,9 +2,10 @@
 
 use super::database::{Database, Draft};
 use super::objects::{self, Owner, Reported, Secrets, uninitialized};
-use super::pin::{self, Lock, Pin};
+use super::pin::{self, Lock, Outcome, Pin};
 use super::seal::{Keys, random_key};
 use super::state::{Manifest, TokenState, lock_context};
+use super::tries::Tries;
 use crate::config::Software;
 use crate::crypto::{KeySpec, engine};
 use crate::error::{Error, Result, fail};
@@ -40,10 +41,18 @@ struct Login {
     keys: Keys,
 }
 
+/// A PIN that is being tried.
+struct Begun {
+    lock: Lock,
+    serial: String,
+    epoch: u64,
+    /// The try's name, and what tells others that it is under way.
+    counted: Option<(u64, Tries)>,
+}
+
 /// A PIN that was right.
 struct Tried {
-    lock: Lock,
-    epoch: u64,
+    begun: Begun,
     token_key: Secret,
 }
 
@@ -84,55 +93,72 @@ impl SoftwareToken {
     /// right one is left to the caller to note.
     fn try_pin(&self, user: User, pin: &[u8]) -> Result<Tried> {
         let (token, writable) = self.now()?.ok_or_else(uninitialized)?;
-        let (serial, epoch, lock) = if writable {
+        let begun = if writable {
             self.begin(user)?
         } else {
-            let lock = token.pin(user).lock()?.clone();
-            (token.serial, token.epoch, lock)
+            Begun {
+                lock: token.pin(user).lock()?.clone(),
+                serial: token.serial,
+                epoch: token.epoch,
+                counted: None,
+            }
         };
-        match lock.open(pin, lock_context(&serial, epoch, user)) {
-            Ok(token_key) => Ok(Tried {
-                lock,
-                epoch,
-                token_key,
-            }),
+        let context = lock_context(&begun.serial, begun.epoch, user);
+        match begun.lock.open(pin, context) {
+            Ok(token_key) => Ok(Tried { begun, token_key }),
             Err(refusal) => {
-                // The try stays taken, whether or not this can be written.
-                if writable {
-                    let _ = self.end(user, &lock, false);
-                }
+                let outcome = match refusal.rv() {
+                    CKR_PIN_INCORRECT => Outcome::Wrong,
+                    _ => Outcome::None,
+                };
+                // The try stays taken where this cannot be written.
+                let _ = self.end(user, &begun, outcome);
                 Err(refusal)
             }
         }
     }
 
     /// Takes a try. Where none is left but the outcome of others is open, it waits for that.
-    fn begin(&self, user: User) -> Result<(String, u64, Lock)> {
+    fn begin(&self, user: User) -> Result<Begun> {
+        let tries = self.database.tries()?;
         loop {
             let begun = self.database.write(false, |draft| {
+                let number = draft.state.sequence;
                 let token = self.drafted(draft)?;
-                let lock = token.pin_mut(user).begin()?;
-                Ok((token.serial.clone(), token.epoch, lock))
+                let lock = token.pin_mut(user).begin(number)?;
+                tries.hold(number);
+                Ok((number, lock, token.serial.clone(), token.epoch))
             });
             match begun {
+                Ok((number, lock, serial, epoch)) => {
+                    return Ok(Begun {
+                        lock,
+                        serial,
+                        epoch,
+                        counted: Some((number, tries)),
+                    });
+                }
                 Err(refusal) if refusal.rv() == CKR_PIN_LOCKED => {
                     let (token, _) = self.now()?.ok_or_else(uninitialized)?;
-                    if token.pin(user).open_now() == 0 {
+                    if !token.pin(user).is_being_tried(|number| tries.holds(number)) {
                         return Err(refusal);
                     }
                     std::thread::sleep(PAUSE);
                 }
-                begun => return begun,
+                Err(refusal) => return Err(refusal),
             }
         }
     }
 
-    /// Notes the outcome of a try, unless another PIN was set meanwhile.
-    fn end(&self, user: User, tried: &Lock, right: bool) -> Result<()> {
+    /// Notes the outcome of a try that was counted, unless another PIN was set meanwhile.
+    fn end(&self, user: User, begun: &Begun, outcome: Outcome) -> Result<()> {
+        let Some((number, tries)) = &begun.counted else {
+            return Ok(());
+        };
         self.database.write(false, |draft| {
             let pin = self.drafted(draft)?.pin_mut(user);
-            if pin.lock.as_ref() == Some(tried) {
-                pin.end(right, &self.rules.pin);
+            if pin.lock.as_ref() == Some(&begun.lock) {
+                pin.end(*number, outcome, |n| tries.holds(n), &self.rules.pin);
             }
             Ok(())
         })
@@ -184,12 +210,15 @@ impl Token for SoftwareToken {
             if !writable {
                 flags |= CKF_WRITE_PROTECTED;
             }
+            let holds = |number| self.database.tries().is_ok_and(|t| t.holds(number));
             flags |= token.user.flags(
+                holds,
                 CKF_USER_PIN_COUNT_LOW,
                 CKF_USER_PIN_FINAL_TRY,
                 CKF_USER_PIN_LOCKED,
             );
             flags |= token.officer.flags(
+                holds,
                 CKF_SO_PIN_COUNT_LOW,
                 CKF_SO_PIN_FINAL_TRY,
                 CKF_SO_PIN_LOCKED,
@@ -214,12 +243,10 @@ impl Token for SoftwareToken {
 
     fn login(&self, user: User, pin: &[u8]) -> Result<()> {
         let tried = self.try_pin(user, pin)?;
-        if self.now()?.is_some_and(|(_, writable)| writable) {
-            self.end(user, &tried.lock, true)?;
-        }
+        self.end(user, &tried.begun, Outcome::Right)?;
         let login = Login {
             user,
-            epoch: tried.epoch,
+            epoch: tried.begun.epoch,
             keys: Keys::of(&tried.token_key)?,
             token_key: tried.token_key,
         };
@@ -300,7 +327,9 @@ impl Token for SoftwareToken {
             fresh.revision = draft.state.revision;
             let there = draft.state.tokens.len();
             match (draft.state.tokens.get_mut(self.slot), &tried) {
-                (Some(token), Some(tried)) if token.officer.lock.as_ref() == Some(&tried.lock) => {
+                (Some(token), Some(tried))
+                    if token.officer.lock.as_ref() == Some(&tried.begun.lock) =>
+                {
                     *token = fresh;
                 }
                 (None, None) if self.slot == there => draft.state.tokens.push(fresh),
@@ -340,11 +369,11 @@ impl Token for SoftwareToken {
         pin::check_len(new, &self.rules.pin)?;
         let tried = self.try_pin(user, old)?;
         let (token, _) = self.now()?.ok_or_else(uninitialized)?;
-        let context = lock_context(&token.serial, tried.epoch, user);
+        let context = lock_context(&token.serial, tried.begun.epoch, user);
         let lock = Lock::new(new, &tried.token_key, context)?;
         self.database.write(false, |draft| {
             let pin = self.drafted(draft)?.pin_mut(user);
-            if pin.lock.as_ref() != Some(&tried.lock) {
+            if pin.lock.as_ref() != Some(&tried.begun.lock) {
                 return fail!(
                     CKR_PIN_INCORRECT,
                     "the PIN was changed meanwhile: the old one is no longer right"
