@@ -159,17 +159,27 @@ impl Blocks {
         }
     }
 
-    /// Takes counter blocks for `data`, or refuses where the counter would start again.
-    fn count(&mut self, data: &[u8]) -> Result<()> {
-        match self.counted.checked_sub(data.len() as u128) {
-            Some(left) => self.counted = left,
-            None => return fail!(CKR_DATA_LEN_RANGE, "ulCounterBits is too small for so much"),
+    /// Refuses `more` bytes where the counter would start again.
+    fn check_count(&self, more: usize) -> Result<()> {
+        if more as u128 <= self.counted {
+            return Ok(());
         }
-        Ok(())
+        fail!(
+            self.wrong_len(),
+            "{more} bytes more, and the counter of ulCounterBits starts again"
+        )
+    }
+
+    /// The code for data of a length that cannot be.
+    fn wrong_len(&self) -> CK_RV {
+        match self.direction {
+            Direction::Encrypt => CKR_DATA_LEN_RANGE,
+            Direction::Decrypt => CKR_ENCRYPTED_DATA_LEN_RANGE,
+        }
     }
 
     fn update(&mut self, data: &[u8]) -> Result<Vec<u8>> {
-        self.count(data)?;
+        self.counted = self.counted.saturating_sub(data.len() as u128);
         let ready = self.ready(data.len());
         let mut output = std::mem::take(&mut *self.pending);
         collect(&mut output, data)?;
@@ -193,23 +203,22 @@ impl Blocks {
         }
     }
 
-    /// Refuses an input that is no whole number of blocks.
+    /// Refuses a last piece that leaves no whole number of blocks, or too many.
     fn check_len(&self, more: usize) -> Result<()> {
+        self.check_count(more)?;
         let total = self.pending.len().saturating_add(more);
         let any_length = self.mode == CipherMode::Ctr || self.pads();
         let padding_is_missing = self.unpads() && total == 0;
         if any_length || (total.is_multiple_of(BLOCK) && !padding_is_missing) {
             return Ok(());
         }
-        let rv = match self.direction {
-            Direction::Encrypt => CKR_DATA_LEN_RANGE,
-            Direction::Decrypt => CKR_ENCRYPTED_DATA_LEN_RANGE,
-        };
-        fail!(rv, "{total} bytes are no whole number of blocks of {BLOCK}")
+        fail!(
+            self.wrong_len(),
+            "{total} bytes are no whole number of blocks of {BLOCK}"
+        )
     }
 
     fn finish(mut self, data: &[u8]) -> Result<Vec<u8>> {
-        self.count(data)?;
         let mut output = memory::buffer(self.final_len(data.len()))?;
         output.extend_from_slice(&self.pending);
         output.extend_from_slice(data);
@@ -308,7 +317,10 @@ impl Crypting {
     /// C_EncryptUpdate, C_DecryptUpdate.
     fn update(mut self, data: &[u8], room: Room) -> Result<Step<Self>> {
         let len = match &self.method {
-            Method::Blocks(blocks) => blocks.ready(data.len()),
+            Method::Blocks(blocks) => {
+                blocks.check_count(data.len())?;
+                blocks.ready(data.len())
+            }
             _ => 0,
         };
         match room {
