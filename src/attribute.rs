@@ -163,13 +163,13 @@ rules! {
     CKA_DESTROYABLE,       Bool,  ANY,     &[], N8, True;
     CKA_LABEL,             Bytes, ANY,     &[], N8, Empty;
     // Data (4.5).
-    CKA_APPLICATION,       Bytes, DATA,    &[], N8, Empty;
-    CKA_OBJECT_ID,         Bytes, DATA,    &[], N8, Empty;
-    CKA_VALUE,             Bytes, DATA,    &[], N8, Empty;
+    CKA_APPLICATION,       Bytes, DATA,    &[], 0, Empty;
+    CKA_OBJECT_ID,         Bytes, DATA,    &[], 0, Empty;
+    CKA_VALUE,             Bytes, DATA,    &[], 0, Empty;
     // X.509 certificates (4.6.3).
     CKA_CERTIFICATE_TYPE,  Ulong, CERTIFICATE, &[], N1, Absent;
     CKA_TRUSTED,           Bool,  CERTIFICATE | PUBLIC | SECRET, &[], N8 | N10, False;
-    CKA_CERTIFICATE_CATEGORY, Ulong, CERTIFICATE, &[], N8, Ulong(CK_CERTIFICATE_CATEGORY_UNSPECIFIED);
+    CKA_CERTIFICATE_CATEGORY, Ulong, CERTIFICATE, &[], 0, Ulong(CK_CERTIFICATE_CATEGORY_UNSPECIFIED);
     CKA_CHECK_VALUE,       Bytes, CERTIFICATE, &[], 0, Absent;
     CKA_SUBJECT,           Bytes, CERTIFICATE, &[], N1, Absent;
     CKA_ISSUER,            Bytes, CERTIFICATE, &[], N8, Empty;
@@ -183,8 +183,10 @@ rules! {
     // Keys (4.7).
     CKA_KEY_TYPE,          Ulong, KEY,     &[], N1, Absent;
     CKA_ID,                Bytes, KEY | CERTIFICATE, &[], N8, Empty;
-    CKA_START_DATE,        Date,  KEY | CERTIFICATE, &[], N8, Empty;
-    CKA_END_DATE,          Date,  KEY | CERTIFICATE, &[], N8, Empty;
+    CKA_START_DATE,        Date,  KEY,     &[], N8, Empty;
+    CKA_START_DATE,        Date,  CERTIFICATE, &[], 0, Empty;
+    CKA_END_DATE,          Date,  KEY,     &[], N8, Empty;
+    CKA_END_DATE,          Date,  CERTIFICATE, &[], 0, Empty;
     CKA_DERIVE,            Bool,  PRIVATE | SECRET, &[], N8, Usage;
     CKA_DERIVE,            Bool,  PUBLIC,  &[], N8, False;
     CKA_LOCAL,             Bool,  KEY,     &[], COMPUTED, Absent;
@@ -613,19 +615,16 @@ fn apply(
             rule_of(attribute, class, object.key_type()).ok_or_else(|| foreign(attribute))?;
         rule.check_value(value)?;
         let now = object.get(attribute);
-        if now == Some(value) {
-            continue;
-        }
         let frozen = (rule.has(N11) && now == Some(&[CK_TRUE]))
             || (rule.has(N12) && now == Some(&[CK_FALSE]));
-        if !rule.has(changeable) || frozen {
+        if !rule.has(changeable) || (frozen && now != Some(value)) {
             return fail!(
                 CKR_ATTRIBUTE_READ_ONLY,
                 "{} of this object cannot be changed any more",
                 rule.name
             );
         }
-        if rule.has(N10) && value == [CK_TRUE] && !by_so {
+        if rule.has(N10) && value == [CK_TRUE] && now != Some(value) && !by_so {
             return so_only(rule);
         }
         changed.set(attribute, value);

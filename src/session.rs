@@ -55,12 +55,12 @@ impl Session {
     }
 
     /// Ends the operation of one kind, as a C_…Init with a null mechanism asks (3.0 and later).
-    /// `CKR_OPERATION_CANCEL_FAILED` where there is none.
+    /// `CKR_ARGUMENTS_BAD` where there is none: then it is what 2.40 calls it.
     pub(crate) fn cancel_active(&self, function: CK_FLAGS) -> Result<()> {
         match self.operations().cancel(function) {
             true => Ok(()),
             false => fail!(
-                CKR_OPERATION_CANCEL_FAILED,
+                CKR_ARGUMENTS_BAD,
                 "the mechanism is null, and there is no operation to end"
             ),
         }

@@ -379,6 +379,13 @@ fn changing_attributes() {
             assert_eq!(session.get(key, CKA_LABEL).unwrap(), b"new");
             session.sign(CKM_SHA256_RSA_PKCS, key, b"data").unwrap();
         }
+        // 4.5.2: of a data object only what all storage objects let change.
+        let note = session.create(&data("note")).unwrap();
+        for attribute in [CKA_VALUE, CKA_APPLICATION, CKA_OBJECT_ID] {
+            session
+                .set(note, &Template::new().set(attribute, "x"))
+                .refused(CKR_ATTRIBUTE_READ_ONLY);
+        }
         let fixed = session
             .create(&data("fixed").set(CKA_MODIFIABLE, false))
             .unwrap();

@@ -102,6 +102,8 @@ fn the_operation() {
 
         session.digest_init(CKM_SHA256).unwrap();
         try_call!(module, C_DigestInit(session.handle, null_mut())).unwrap();
+        // With nothing to end, a null mechanism is what 2.40 says.
+        try_call!(module, C_DigestInit(session.handle, null_mut())).refused(CKR_ARGUMENTS_BAD);
         session.digest_rest(b"x").refused(ended);
         session.digest_init(CKM_SHA256).unwrap();
         try_call!(module, C_DigestUpdate(session.handle, null_mut(), 3)).refused(CKR_ARGUMENTS_BAD);

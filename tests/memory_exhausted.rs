@@ -166,7 +166,7 @@ fn large_objects(size: usize) {
                 );
             }
 
-            let changes = Template::new().set(CKA_VALUE, &*value);
+            let changes = Template::new().set(CKA_LABEL, &*value);
             let mut attributes = changes.attributes();
             sweep(
                 "C_SetAttributeValue",
@@ -177,7 +177,7 @@ fn large_objects(size: usize) {
                     try_call!(module, C_SetAttributeValue(handle, *object, list, len))
                 },
                 |object, done| {
-                    let now = session.get(object, CKA_VALUE).unwrap();
+                    let now = session.get(object, CKA_LABEL).unwrap();
                     assert_eq!(now == value, done);
                     session.destroy(object).unwrap();
                 },

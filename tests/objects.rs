@@ -337,6 +337,10 @@ fn copying() {
                 .copy(pair.private, &Template::new().set(attribute, value))
                 .refused_with(&[CKR_ATTRIBUTE_READ_ONLY, CKR_TEMPLATE_INCONSISTENT]);
         }
+        let same_class = Template::new().set(CKA_CLASS, CKO_PRIVATE_KEY);
+        session
+            .copy(pair.private, &same_class)
+            .refused(CKR_ATTRIBUTE_READ_ONLY);
         // What is not modifiable is not modified by way of a copy.
         let frozen = aes_template(&[1; 16])
             .set(CKA_MODIFIABLE, false)
