@@ -123,7 +123,7 @@ pub(super) unsafe fn free(block: NonNull<u8>) {
 ///
 /// # Safety
 /// `block` came from [`allocate`] and was not freed since.
-#[cfg(any(feature = "aws-lc", test))]
+#[cfg(feature = "aws-lc")]
 pub(super) unsafe fn len_of(block: NonNull<u8>) -> usize {
     // SAFETY: a block that is in use has its header before it.
     unsafe { header_of(block).read() }.size
