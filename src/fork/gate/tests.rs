@@ -63,7 +63,7 @@ fn a_fork_does_not_wait_for_ever_and_the_child_is_told() {
 }
 
 #[test]
-fn children_of_busy_threads_pass_the_enter_store() {
+fn children_of_busy_threads_pass_the_gate() {
     let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     install().unwrap();
     let stop = AtomicBool::new(false);
