@@ -9,8 +9,8 @@ use nodetoken::attribute::Attributes;
 use nodetoken::config::{Pin, Software};
 use nodetoken::error::Result;
 use nodetoken::memory::Secret;
-use nodetoken::token::software::Store;
-use nodetoken::token::{NewObject, ObjectId, Source, Token, User};
+use nodetoken::token::store::Store;
+use nodetoken::token::{NewObject, ObjectId, Source, Token, User, software};
 use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -31,7 +31,7 @@ struct Original {
 static ORIGINAL: LazyLock<Original> = LazyLock::new(|| original().expect("a store"));
 
 fn open(directory: &Path) -> Result<Store> {
-    Store::open(&Software {
+    software::open(&Software {
         store: directory.to_owned(),
         spare_slot: false,
         pin: Pin::default(),

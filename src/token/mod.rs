@@ -12,6 +12,7 @@ use cryptoki_sys::*;
 use std::sync::Arc;
 
 pub mod software;
+pub mod store;
 
 /// Name of an object inside its token, for ever: the bytes behind CKA_UNIQUE_ID.
 pub type ObjectId = [u8; 16];
@@ -203,5 +204,5 @@ pub trait Source: Send + Sync {
 
 /// Opens every kind of token that the configuration names.
 pub fn open(config: &Config) -> Result<Vec<Box<dyn Source>>> {
-    Ok(vec![Box::new(software::Store::open(&config.software)?)])
+    Ok(vec![Box::new(software::open(&config.software)?)])
 }

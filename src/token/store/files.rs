@@ -15,7 +15,6 @@ pub(super) const APPLICATION_ID: u32 = 0x6e54_6f6b;
 /// `PRAGMA user_version`: the layout that this code reads and writes.
 pub(super) const FORMAT: u32 = 1;
 
-const DATABASE: &str = "nodetoken.sqlite";
 const SQLITE_HEADER_LEN: usize = 100;
 
 /// Which file a path led to.
@@ -47,30 +46,33 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) struct Files {
     directory: PathBuf,
+    /// The database's name.
+    name: &'static str,
 }
 
 impl Files {
-    /// Of the store in `directory`.
-    pub(super) fn new(directory: &Path) -> Self {
+    /// Of the store in `directory` whose database is called `name`.
+    pub(super) fn new(directory: &Path, name: &'static str) -> Self {
         Self {
             directory: directory.to_owned(),
+            name,
         }
     }
 
     /// The database.
     pub(super) fn database(&self) -> PathBuf {
-        self.directory.join(DATABASE)
+        self.directory.join(self.name)
     }
 
     /// A file beside the database: `-wal`, `-shm`, `-stamp`, `-new`, ….
     pub(super) fn beside(&self, suffix: &str) -> PathBuf {
-        self.directory.join(format!("{DATABASE}{suffix}"))
+        self.directory.join(format!("{}{suffix}", self.name))
     }
 
     /// The database under a path without symbolic links, as SQLite wants it to refuse them.
     pub(super) fn resolved_database(&self) -> Result<PathBuf> {
         match fs::canonicalize(&self.directory) {
-            Ok(directory) => Ok(directory.join(DATABASE)),
+            Ok(directory) => Ok(directory.join(self.name)),
             Err(error) => Err(io_trouble("resolve", &self.directory, &error)),
         }
     }

@@ -1,12 +1,12 @@
-//! One software token: who is logged in, and what the module asks of it.
+//! One token of a store: who is logged in, and what the module asks of it.
 
+use super::Setup;
 use super::database::{Database, Draft};
 use super::objects::{self, Owner, Reported, Secrets, uninitialized};
 use super::pin::{self, Lock, Outcome, Pin};
 use super::seal::{Keys, random_key};
 use super::state::{Manifest, TokenState, lock_context};
 use super::tries::Tries;
-use crate::config::Software;
 use crate::crypto::{KeySpec, engine};
 use crate::error::{Error, Result, fail};
 use crate::key;
@@ -24,9 +24,9 @@ use std::time::Duration;
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// The token of one slot; initialized when the store's state has it.
-pub(super) struct SoftwareToken {
+pub(super) struct StoredToken {
     database: Arc<Database>,
-    rules: Arc<Software>,
+    setup: Arc<Setup>,
     slot: usize,
     login: RwLock<Option<Arc<Login>>>,
     reported: Mutex<Reported>,
@@ -56,12 +56,12 @@ struct Tried {
     token_key: Secret,
 }
 
-impl SoftwareToken {
+impl StoredToken {
     /// The token of slot `slot`, nobody logged in.
-    pub(super) fn new(database: Arc<Database>, rules: Arc<Software>, slot: usize) -> Self {
+    pub(super) fn new(database: Arc<Database>, setup: Arc<Setup>, slot: usize) -> Self {
         Self {
             database,
-            rules,
+            setup,
             slot,
             login: RwLock::default(),
             reported: Mutex::default(),
@@ -158,7 +158,7 @@ impl SoftwareToken {
         self.database.write(false, |draft| {
             let pin = self.drafted(draft)?.pin_mut(user);
             if pin.lock.as_ref() == Some(&begun.lock) {
-                pin.end(*number, outcome, |n| tries.holds(n), &self.rules.pin);
+                pin.end(*number, outcome, |n| tries.holds(n), &self.setup.pin);
             }
             Ok(())
         })
@@ -198,7 +198,7 @@ impl SoftwareToken {
     }
 }
 
-impl Token for SoftwareToken {
+impl Token for StoredToken {
     fn info(&self) -> Result<TokenInfo> {
         let now = self.now()?;
         let mut flags = CKF_RNG | CKF_LOGIN_REQUIRED;
@@ -232,7 +232,7 @@ impl Token for SoftwareToken {
             model: "software".into(),
             serial,
             flags,
-            min_pin_len: self.rules.pin.min_length,
+            min_pin_len: self.setup.pin.min_length,
             max_pin_len: pin::MAX_LEN,
         })
     }
@@ -300,7 +300,7 @@ impl Token for SoftwareToken {
             None => None,
         };
         if tried.is_none() {
-            pin::check_len(so_pin, &self.rules.pin)?;
+            pin::check_len(so_pin, &self.setup.pin)?;
         }
         let (serial, epoch) = match before {
             Some(token) => (token.serial, token.epoch + 1),
@@ -319,7 +319,7 @@ impl Token for SoftwareToken {
                 public: Manifest::default(),
                 private: Manifest::default(),
                 private_mark: 0,
-                officer: Pin::set(lock, &self.rules.pin),
+                officer: Pin::set(lock, &self.setup.pin),
                 user: Pin::unset(),
             };
             fresh.mark_private(&keys)?;
@@ -347,7 +347,7 @@ impl Token for SoftwareToken {
     }
 
     fn init_pin(&self, pin: &[u8]) -> Result<()> {
-        pin::check_len(pin, &self.rules.pin)?;
+        pin::check_len(pin, &self.setup.pin)?;
         let (token, _) = self.now()?.ok_or_else(uninitialized)?;
         let login = self.login_of(&token).ok_or_else(not_the_officer)?;
         if login.user != User::SecurityOfficer {
@@ -360,13 +360,13 @@ impl Token for SoftwareToken {
             if token.epoch != login.epoch {
                 return Err(not_the_officer());
             }
-            token.user = Pin::set(lock, &self.rules.pin);
+            token.user = Pin::set(lock, &self.setup.pin);
             Ok(())
         })
     }
 
     fn set_pin(&self, user: User, old: &[u8], new: &[u8]) -> Result<()> {
-        pin::check_len(new, &self.rules.pin)?;
+        pin::check_len(new, &self.setup.pin)?;
         let tried = self.try_pin(user, old)?;
         let (token, _) = self.now()?.ok_or_else(uninitialized)?;
         let context = lock_context(&token.serial, tried.begun.epoch, user);
@@ -379,7 +379,7 @@ impl Token for SoftwareToken {
                     "the PIN was changed meanwhile: the old one is no longer right"
                 );
             }
-            *pin = Pin::set(lock, &self.rules.pin);
+            *pin = Pin::set(lock, &self.setup.pin);
             Ok(())
         })
     }

@@ -11,6 +11,7 @@ use crate::config::{Pin, Software};
 use crate::crypto::{Curve, KeySpec, SignScheme};
 use crate::error::Error;
 use crate::memory::Secret;
+use crate::token::software;
 use crate::token::{NewObject, ObjectId, Source, Stored, Token, User};
 use cryptoki_sys::*;
 use rusqlite::Connection;
@@ -25,7 +26,7 @@ const SO_PIN: &[u8] = b"officer-1";
 const USER_PIN: &[u8] = b"user\0\xffpin";
 
 fn open(directory: &Path) -> Store {
-    Store::open(&Software {
+    software::open(&Software {
         store: directory.to_owned(),
         spare_slot: false,
         pin: Pin {
@@ -389,13 +390,13 @@ fn a_spare_slot_becomes_a_second_token() {
         spare_slot: true,
         ..Software::default()
     };
-    let store = Store::open(&config).unwrap();
+    let store = software::open(&config).unwrap();
     let places = store.places().unwrap();
     assert_eq!(places.len(), 2);
     places[1].token.initialize(b"other officer", "two").unwrap();
     assert_eq!(store.places().unwrap().len(), 3);
     config.spare_slot = false;
-    let places = Store::open(&config).unwrap().places().unwrap();
+    let places = software::open(&config).unwrap().places().unwrap();
     assert_eq!(places.len(), 2);
     assert_eq!(places[1].id, 1);
     assert_eq!(places[1].token.info().unwrap().label, "two");

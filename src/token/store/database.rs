@@ -100,10 +100,10 @@ pub(super) struct Draft<'a> {
 }
 
 impl Database {
-    /// Of the store in `directory`. Nothing is opened yet.
-    pub(super) fn new(directory: &Path) -> Self {
+    /// Of these files. Nothing is opened yet.
+    pub(super) fn new(files: Files) -> Self {
         Self {
-            files: Files::new(directory),
+            files,
             connection: Arc::default(),
             seen: RwLock::default(),
             others_first: Mutex::default(),

@@ -1,4 +1,4 @@
-//! Tokens in files: a directory with one SQLite database, shared by any number of processes.
+//! Tokens in files: one SQLite database in a directory, shared by any number of processes.
 //!
 //! | file | job |
 //! |---|---|
@@ -30,34 +30,54 @@ mod token;
 mod tries;
 
 use super::{Place, Source, Token};
-use crate::config::Software;
+use crate::config;
 use crate::error::{Result, fail};
 use crate::lock::Locked;
 use cryptoki_sys::*;
 use database::Database;
+use files::Files;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use token::SoftwareToken;
+use token::StoredToken;
 
-/// The tokens of one directory.
+/// Where a store is, and how its tokens show.
+pub struct Setup {
+    /// Its directory, which stores of other kinds of token may share.
+    pub directory: PathBuf,
+    /// Name of the database file in it.
+    pub file: &'static str,
+    /// Rules for PINs.
+    pub pin: config::Pin,
+    /// Show a slot with an uninitialized token although the store has tokens.
+    pub spare_slot: bool,
+    /// Slot id of the first token; the others follow.
+    pub first_slot: CK_SLOT_ID,
+    /// CKF_REMOVABLE_DEVICE, CKF_HW_SLOT.
+    pub slot_flags: CK_FLAGS,
+    /// Description of every slot, to which its number in the store is added.
+    pub slot_name: &'static str,
+}
+
+/// The tokens of one database.
 pub struct Store {
     database: Arc<Database>,
-    rules: Arc<Software>,
-    tokens: Mutex<Vec<Arc<SoftwareToken>>>,
+    setup: Arc<Setup>,
+    tokens: Mutex<Vec<Arc<StoredToken>>>,
 }
 
 impl Store {
-    /// The store that the configuration names. Nothing is read before it is asked for, and nothing
-    /// is made before a token is initialized.
-    pub fn open(config: &Software) -> Result<Self> {
-        if config.store.as_os_str().is_empty() {
+    /// The store that is described. Nothing is read before it is asked for, and nothing is made
+    /// before a token is initialized.
+    pub fn open(setup: Setup) -> Result<Self> {
+        if setup.directory.as_os_str().is_empty() {
             return fail!(
                 CKR_GENERAL_ERROR,
-                "no directory is configured for the software tokens"
+                "no directory is configured for the store"
             );
         }
         Ok(Self {
-            database: Arc::new(Database::new(&config.store)),
-            rules: Arc::new(config.clone()),
+            database: Arc::new(Database::new(Files::new(&setup.directory, setup.file))),
+            setup: Arc::new(setup),
             tokens: Mutex::default(),
         })
     }
@@ -67,18 +87,18 @@ impl Source for Store {
     fn places(&self) -> Result<Vec<Place>> {
         let known = self.database.known()?;
         let there = known.map_or(0, |known| known.state.tokens.len());
-        let spare = usize::from(there == 0 || self.rules.spare_slot);
+        let spare = usize::from(there == 0 || self.setup.spare_slot);
         let mut tokens = self.tokens.locked();
         // One that was shown stays, initialized or not.
         let shown = (there + spare).max(tokens.len());
         for slot in tokens.len()..shown {
-            let (database, rules) = (Arc::clone(&self.database), Arc::clone(&self.rules));
-            tokens.push(Arc::new(SoftwareToken::new(database, rules, slot)));
+            let (database, setup) = (Arc::clone(&self.database), Arc::clone(&self.setup));
+            tokens.push(Arc::new(StoredToken::new(database, setup, slot)));
         }
-        let place = |(slot, token): (usize, &Arc<SoftwareToken>)| Place {
-            id: slot as CK_SLOT_ID,
-            description: format!("nodetoken software slot {slot}"),
-            flags: 0,
+        let place = |(slot, token): (usize, &Arc<StoredToken>)| Place {
+            id: self.setup.first_slot + slot as CK_SLOT_ID,
+            description: format!("{} {slot}", self.setup.slot_name),
+            flags: self.setup.slot_flags,
             token: Arc::clone(token) as Arc<dyn Token>,
         };
         Ok(tokens.iter().enumerate().map(place).collect())
