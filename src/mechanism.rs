@@ -5,8 +5,9 @@ use crate::crypto::{CipherMode, Hash};
 use crate::error::{Result, fail};
 use cryptoki_sys::*;
 
-/// One row: what a mechanism needs and how it is carried out.
-#[derive(Debug)]
+/// One row: what a mechanism needs and how it is carried out. A token may offer less of it
+/// ([`Token::offer`](crate::token::Token::offer)).
+#[derive(Debug, Clone, Copy)]
 pub struct Mechanism {
     /// CKM_….
     pub kind: CK_MECHANISM_TYPE,

@@ -89,26 +89,22 @@ impl Slot {
         )
     }
 
-    /// The mechanisms that table and token both offer.
-    pub fn mechanisms(&self) -> impl Iterator<Item = &'static Mechanism> {
-        MECHANISMS.iter().filter(|row| self.token().can(row))
+    /// The rows of the mechanism table as this token offers them.
+    pub fn mechanisms(&self) -> impl Iterator<Item = Mechanism> {
+        MECHANISMS.iter().filter_map(|row| self.token().offer(row))
     }
 
     /// The row of a mechanism that this token offers for `function` (a CKF_ flag).
-    pub fn mechanism(
-        &self,
-        kind: CK_MECHANISM_TYPE,
-        function: CK_FLAGS,
-    ) -> Result<&'static Mechanism> {
+    pub fn mechanism(&self, kind: CK_MECHANISM_TYPE, function: CK_FLAGS) -> Result<Mechanism> {
         let row = crate::mechanism::serving(kind, function)?;
-        if self.token().can(row) {
-            Ok(row)
-        } else {
-            fail!(
+        let offered = self.token().offer(row);
+        match offered.filter(|row| row.functions & function != 0) {
+            Some(row) => Ok(row),
+            None => fail!(
                 CKR_MECHANISM_INVALID,
-                "this token does not offer {}",
+                "this token does not offer {} for this function",
                 row.name
-            )
+            ),
         }
     }
 
@@ -411,7 +407,7 @@ fn built_in(token: &dyn Token) -> Index {
     let profiles = [CKP_BASELINE_PROVIDER].map(|id| (CKO_PROFILE, CKA_PROFILE_ID, id));
     let mechanisms = MECHANISMS
         .iter()
-        .filter(|row| token.can(row))
+        .filter_map(|row| token.offer(row))
         .map(|row| (CKO_MECHANISM, CKA_MECHANISM_TYPE, row.kind));
     let mut index = Index::default();
     for (class, attribute, value) in profiles.into_iter().chain(mechanisms) {

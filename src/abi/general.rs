@@ -127,7 +127,7 @@ entries! {
         output::put(info, CK_MECHANISM_INFO {
             ulMinKeySize: row.sizes.0,
             ulMaxKeySize: row.sizes.1,
-            flags: row.functions | slot.place.flags & CKF_HW_SLOT,
+            flags: row.functions,
         })
     }
 

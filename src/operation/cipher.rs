@@ -402,7 +402,7 @@ impl Session {
         let (row, key) = self.key_for(function, usage, mechanism, key)?;
         Ok(Crypting {
             guard: Guard::new(&self.slot, &key),
-            method: Method::new(self, direction, row, parameter, &key)?,
+            method: Method::new(self, direction, &row, parameter, &key)?,
             updated: false,
         })
     }

@@ -87,7 +87,7 @@ impl Session {
         } = half(private, CKO_PRIVATE_KEY)?;
         self.may_store(&public)?;
         self.may_store(&private)?;
-        let spec = spec(row, &public)?;
+        let spec = spec(&row, &public)?;
         share(&mut public, &mut private);
 
         let KeyPair {
@@ -165,19 +165,26 @@ fn spec(row: &Mechanism, public: &Attributes) -> Result<KeySpec> {
             public.get(CKA_EC_PARAMS).unwrap_or_default(),
         )?,
     };
-    if let KeySpec::Rsa { bits, .. } = &spec {
-        let bits = *bits as CK_ULONG;
-        if bits < row.sizes.0 || bits > row.sizes.1 || !bits.is_multiple_of(8) {
-            return fail!(
+    let sizes = row.sizes.0..=row.sizes.1;
+    match &spec {
+        KeySpec::Rsa { bits, .. }
+            if !bits.is_multiple_of(8) || !sizes.contains(&(*bits as CK_ULONG)) =>
+        {
+            fail!(
                 CKR_KEY_SIZE_RANGE,
                 "{} makes keys of {} to {} bits in whole bytes, not {bits}",
                 row.name,
                 row.sizes.0,
                 row.sizes.1
-            );
+            )
         }
+        KeySpec::Ec(curve) if !sizes.contains(&(curve.bits() as CK_ULONG)) => fail!(
+            CKR_CURVE_NOT_SUPPORTED,
+            "this token makes no keys on curves of {} bits",
+            curve.bits()
+        ),
+        _ => Ok(spec),
     }
-    Ok(spec)
 }
 
 /// Clients find a key's other half by CKA_ID and CKA_LABEL: what one template leaves out, it takes

@@ -223,7 +223,7 @@ pub(crate) fn check_guard<T>(
 }
 
 impl Session {
-    /// The row of a mechanism that an operation begins with, and its key, when the key may be used
+    /// The mechanism that an operation begins with, as the token offers it, and its key, when the key may be used
     /// so. `function` is the operation's CKF_ flag, `usage` the attribute that permits it.
     ///
     /// Errors: `CKR_MECHANISM_INVALID`, `CKR_KEY_HANDLE_INVALID`, `CKR_KEY_TYPE_INCONSISTENT`,
@@ -234,7 +234,7 @@ impl Session {
         usage: CK_ATTRIBUTE_TYPE,
         mechanism: CK_MECHANISM_TYPE,
         key: CK_OBJECT_HANDLE,
-    ) -> Result<(&'static Mechanism, Arc<Object>)> {
+    ) -> Result<(Mechanism, Arc<Object>)> {
         let row = self.slot.mechanism(mechanism, function)?;
         let key = self.key(key)?;
         check_usage(&key, usage, mechanism)?;

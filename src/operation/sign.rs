@@ -200,7 +200,7 @@ impl Session {
         let mut operations = self.operations();
         none_active(&operations.sign)?;
         let (row, key) = self.key_for(CKF_SIGN, CKA_SIGN, mechanism, key)?;
-        let (message, scheme, len) = plan(row, parameter, &key, self)?;
+        let (message, scheme, len) = plan(&row, parameter, &key, self)?;
         let signer = match scheme {
             Some(scheme) => Some((key.private_key(self.slot.token())?, scheme)),
             None => None,
@@ -258,7 +258,7 @@ impl Session {
         let mut operations = self.operations();
         none_active(&operations.verify)?;
         let (row, key) = self.key_for(CKF_VERIFY, CKA_VERIFY, mechanism, key)?;
-        let (message, scheme, len) = plan(row, parameter, &key, self)?;
+        let (message, scheme, len) = plan(&row, parameter, &key, self)?;
         let verifier = match scheme {
             Some(scheme) => Some((key.public_key()?, scheme)),
             None => None,

@@ -96,8 +96,9 @@ pub trait Token: Send + Sync {
     /// Label, serial, flags. Cheap: clients poll it.
     fn info(&self) -> Result<TokenInfo>;
 
-    /// Whether the token can do what this row of the mechanism table asks of it.
-    fn can(&self, mechanism: &Mechanism) -> bool;
+    /// This row of the mechanism table as the token offers it: of fewer key sizes or functions
+    /// where it cannot do all, with CKF_HW where its chip does it; `None` where it cannot do it.
+    fn offer(&self, row: &Mechanism) -> Option<Mechanism>;
 
     /// Checks the PIN and opens the token to `user`. `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`,
     /// `CKR_USER_PIN_NOT_INITIALIZED`. Called again while logged in, it checks the PIN once more

@@ -237,8 +237,8 @@ impl Token for StoredToken {
         })
     }
 
-    fn can(&self, _mechanism: &Mechanism) -> bool {
-        true
+    fn offer(&self, row: &Mechanism) -> Option<Mechanism> {
+        Some(*row)
     }
 
     fn login(&self, user: User, pin: &[u8]) -> Result<()> {
