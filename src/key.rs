@@ -202,6 +202,15 @@ pub fn public_parts_of_info(info: &SubjectPublicKeyInfoOwned) -> Option<PublicPa
 /// Secret values by attribute type.
 pub type Secrets = Vec<(CK_ATTRIBUTE_TYPE, Secret)>;
 
+/// A copy of one of them, `None` where there is none of that type.
+pub fn secret_of(secrets: &Secrets, attribute: CK_ATTRIBUTE_TYPE) -> Result<Option<Secret>> {
+    secrets
+        .iter()
+        .find(|secret| secret.0 == attribute)
+        .map(|secret| Secret::copy_of(&secret.1))
+        .transpose()
+}
+
 /// What a generated key's two objects have besides their templates.
 pub fn pair_attributes(parts: PrivateParts) -> Result<KeyPair> {
     let public = public_attributes(&parts.public)?;

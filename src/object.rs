@@ -108,13 +108,9 @@ impl Object {
 
     /// The key of a private key object, parsed once.
     pub fn private_key(&self, token: &dyn Token) -> Result<Arc<dyn PrivateKey>> {
-        cached(&self.private_key, || match &self.session {
-            None => token.private_key(&self.stored),
-            Some(_) => {
-                let secret = |attribute| self.secret(token, attribute);
-                let parts = key::private_parts(self.attributes(), &secret)?;
-                Ok(Arc::new(engine::PrivateKey::from_parts(&parts)?))
-            }
+        cached(&self.private_key, || {
+            let secrets = self.session.as_ref().map(|part| &part.secrets);
+            token.private_key(&self.stored, secrets)
         })
     }
 
@@ -144,12 +140,7 @@ impl Object {
     ) -> Result<Option<Secret>> {
         match &self.session {
             None => token.secret(&self.stored.id, attribute),
-            Some(part) => part
-                .secrets
-                .iter()
-                .find(|secret| secret.0 == attribute)
-                .map(|secret| Secret::copy_of(&secret.1))
-                .transpose(),
+            Some(part) => key::secret_of(&part.secrets, attribute),
         }
     }
 

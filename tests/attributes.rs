@@ -287,6 +287,35 @@ fn one_bad_attribute_leaves_the_others() {
 }
 
 #[test]
+fn what_a_token_notes_for_itself_is_no_attribute() {
+    isolated(|world| {
+        let session = world.token().user();
+        // That a public key is a companion; a private key as a chip wraps it.
+        for own in [0xce54_0001, 0xce54_0002] {
+            let given = Template::new().set(own, &[CK_TRUE]);
+            session
+                .create(&rsa_private_import().with(&given))
+                .refused(CKR_ATTRIBUTE_TYPE_INVALID);
+            for (public, private) in [(&given, &Template::new()), (&Template::new(), &given)] {
+                session
+                    .generate_key_pair(
+                        CKM_RSA_PKCS_KEY_PAIR_GEN,
+                        &rsa_public(2048).with(public),
+                        private,
+                    )
+                    .refused(CKR_ATTRIBUTE_TYPE_INVALID);
+            }
+            let key = session.create(&rsa_private_import()).unwrap();
+            session.get(key, own).refused(CKR_ATTRIBUTE_TYPE_INVALID);
+            session.set(key, &given).refused(CKR_ATTRIBUTE_TYPE_INVALID);
+            session
+                .copy(key, &given)
+                .refused(CKR_ATTRIBUTE_TYPE_INVALID);
+        }
+    });
+}
+
+#[test]
 fn a_short_buffer_is_named_and_not_written() {
     isolated(|world| {
         let session = world.token().user();

@@ -94,11 +94,7 @@ impl Session {
             public: public_part,
             private: private_part,
             secrets,
-        } = if private.is(CKA_TOKEN) {
-            self.slot.token().generate(&spec)?
-        } else {
-            key::pair_attributes(engine::generate(&spec)?)?
-        };
+        } = self.slot.token().generate(&spec, &private)?;
         public.extend(&public_part);
         private.extend(&private_part);
         note_birth(&mut public, Some(mechanism));

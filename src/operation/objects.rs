@@ -8,7 +8,7 @@ use crate::key::Secrets;
 use crate::memory::{self, Secret};
 use crate::object::Object;
 use crate::session::Session;
-use crate::token::{NewObject, User};
+use crate::token::{CHIP_KEY, NewObject, User};
 use cryptoki_sys::*;
 use std::sync::Arc;
 
@@ -42,7 +42,14 @@ impl Session {
         replaced: Option<&Object>,
         era: u64,
     ) -> Result<Vec<CK_OBJECT_HANDLE>> {
-        let (on_token, of_session): (Vec<_>, Vec<_>) = new
+        let adopted: Vec<_> = new
+            .into_iter()
+            .map(|object| match object.attributes.class() {
+                Some(CKO_PRIVATE_KEY) => self.slot.token().adopt(object),
+                _ => Ok(object),
+            })
+            .collect::<Result<_>>()?;
+        let (on_token, of_session): (Vec<_>, Vec<_>) = adopted
             .into_iter()
             .partition(|object| object.attributes.is(CKA_TOKEN));
         // Only a key pair can have one of each (5.18.2).
@@ -186,16 +193,15 @@ impl Session {
     }
 
     fn secrets_of(&self, object: &Object) -> Result<Secrets> {
+        let class = object.attributes().class();
+        let wrapped = (class == Some(CKO_PRIVATE_KEY)).then_some(CHIP_KEY);
         let mut secrets = Secrets::new();
-        for attribute in attribute::secrets_of(object.attributes()) {
+        for attribute in attribute::secrets_of(object.attributes()).chain(wrapped) {
             if let Some(secret) = object.secret(self.slot.token(), attribute)? {
                 secrets.push((attribute, secret));
             }
         }
-        let is_key = matches!(
-            object.attributes().class(),
-            Some(CKO_PRIVATE_KEY | CKO_SECRET_KEY)
-        );
+        let is_key = matches!(class, Some(CKO_PRIVATE_KEY | CKO_SECRET_KEY));
         if is_key && secrets.is_empty() {
             return fail!(
                 CKR_ACTION_PROHIBITED,

@@ -6,6 +6,7 @@ use crate::attribute::Attributes;
 use crate::config::Config;
 use crate::crypto::{CryptScheme, KeySpec, SignScheme};
 use crate::error::{Result, fail};
+use crate::key::Secrets;
 use crate::mechanism::Mechanism;
 use crate::memory::Secret;
 use cryptoki_sys::*;
@@ -16,6 +17,10 @@ pub mod store;
 
 /// Name of an object inside its token, for ever: the bytes behind CKA_UNIQUE_ID.
 pub type ObjectId = [u8; 16];
+
+/// Among the secrets of a private key that lives in a chip: the key as the chip wraps it. Not an
+/// attribute that a caller can name.
+pub const CHIP_KEY: CK_ATTRIBUTE_TYPE = CKA_VENDOR_DEFINED | 0x4e54_0002;
 
 /// Who logs in (PKCS#11 CK_USER_TYPE; context-specific login is a user's, checked by the session).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,8 +67,8 @@ pub struct Stored {
 pub struct NewObject {
     /// What may be read of it.
     pub attributes: Attributes,
-    /// Its secret values by attribute type.
-    pub secrets: Vec<(CK_ATTRIBUTE_TYPE, Secret)>,
+    /// Its secret values.
+    pub secrets: Secrets,
 }
 
 /// What happened in a token since a revision.
@@ -115,7 +120,12 @@ pub trait Token: Send + Sync {
     fn changes(&self, since: Option<u64>) -> Result<Changes>;
 
     /// The key behind a private key object, ready to sign. The slot caches it while logged in.
-    fn private_key(&self, object: &Stored) -> Result<Arc<dyn PrivateKey>>;
+    /// `session` has the secret values of a session object; those of the token's own it knows.
+    fn private_key(
+        &self,
+        object: &Stored,
+        session: Option<&Secrets>,
+    ) -> Result<Arc<dyn PrivateKey>>;
 
     /// One secret value of an object, `None` where the object has no such value.
     fn secret(&self, _id: &ObjectId, _attribute: CK_ATTRIBUTE_TYPE) -> Result<Option<Secret>> {
@@ -138,9 +148,16 @@ pub trait Token: Send + Sync {
         read_only()
     }
 
-    /// Makes a key pair inside the token; what must be stored of it besides the templates.
-    fn generate(&self, _spec: &KeySpec) -> Result<KeyPair> {
+    /// Makes a key pair inside the token, for itself or for a session; what must be kept of it
+    /// besides the templates. `private` is what the template says of the private key.
+    fn generate(&self, _spec: &KeySpec, _private: &Attributes) -> Result<KeyPair> {
         read_only()
+    }
+
+    /// What is to be kept, in the token or a session, of a private key that was generated, brought
+    /// from outside or copied.
+    fn adopt(&self, key: NewObject) -> Result<NewObject> {
+        Ok(key)
     }
 
     /// Stores all of `objects` and removes all of `replaced`, or does nothing, durably; returns the
@@ -172,7 +189,7 @@ pub struct KeyPair {
     /// Of the private key, readable.
     pub private: Attributes,
     /// Of the private key, secret.
-    pub secrets: Vec<(CK_ATTRIBUTE_TYPE, Secret)>,
+    pub secrets: Secrets,
 }
 
 fn read_only<T>() -> Result<T> {

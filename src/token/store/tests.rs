@@ -220,7 +220,7 @@ fn a_generated_key_signs_after_everything_was_closed() {
         let store = open(&directory);
         let made = token(&store);
         made.login(User::User, USER_PIN).unwrap();
-        let pair = made.generate(&spec).unwrap();
+        let pair = made.generate(&spec, &Attributes::new()).unwrap();
         let mut attributes = pair.private;
         attributes.set_bool(CKA_PRIVATE, true);
         let key_type = match spec {
@@ -248,11 +248,11 @@ fn a_generated_key_signs_after_everything_was_closed() {
                 context: None,
             },
         };
-        let key = again.private_key(stored).unwrap();
+        let key = again.private_key(stored, None).unwrap();
         assert_eq!(key.sign(&scheme, &[7; 32]).unwrap().len(), 64);
         again.logout();
         assert_eq!(
-            refusal(again.private_key(stored).map(|_| ())),
+            refusal(again.private_key(stored, None).map(|_| ())),
             CKR_USER_NOT_LOGGED_IN
         );
     }

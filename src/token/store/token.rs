@@ -7,6 +7,7 @@ use super::pin::{self, Lock, Outcome, Pin};
 use super::seal::{Keys, random_key};
 use super::state::{Manifest, TokenState, lock_context};
 use super::tries::Tries;
+use crate::attribute::Attributes;
 use crate::crypto::{KeySpec, engine};
 use crate::error::{Error, Result, fail};
 use crate::key;
@@ -283,9 +284,20 @@ impl Token for StoredToken {
         }))
     }
 
-    fn private_key(&self, object: &Stored) -> Result<Arc<dyn PrivateKey>> {
-        let secrets = self.secrets(&object.id)?;
-        let parts = key::private_parts(&object.attributes, &|kind| secrets.get(kind))?;
+    fn private_key(
+        &self,
+        object: &Stored,
+        session: Option<&key::Secrets>,
+    ) -> Result<Arc<dyn PrivateKey>> {
+        let parts = match session {
+            Some(secrets) => {
+                key::private_parts(&object.attributes, &|kind| key::secret_of(secrets, kind))?
+            }
+            None => {
+                let secrets = self.secrets(&object.id)?;
+                key::private_parts(&object.attributes, &|kind| secrets.get(kind))?
+            }
+        };
         Ok(Arc::new(engine::PrivateKey::from_parts(&parts)?))
     }
 
@@ -384,7 +396,7 @@ impl Token for StoredToken {
         })
     }
 
-    fn generate(&self, spec: &KeySpec) -> Result<KeyPair> {
+    fn generate(&self, spec: &KeySpec, _private: &Attributes) -> Result<KeyPair> {
         key::pair_attributes(engine::generate(spec)?)
     }
 
