@@ -1,6 +1,7 @@
 //! What a token is to the rest of the house: one trait, and the registry of its kinds.
 //!
-//! A new kind of token is a folder beside this file and a line in [`open`].
+//! A new kind of token is a file or a folder beside this one and a line in [`open`]. Where it keeps
+//! its objects in a [`store`], it needs to be no more than a [`store::Keeper`].
 
 use crate::attribute::Attributes;
 use crate::config::Config;

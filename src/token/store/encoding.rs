@@ -87,6 +87,11 @@ pub(super) fn decode<T: DecodeOwned<Error = der::Error>>(bytes: &[u8]) -> Result
     T::from_der(bytes).map_err(malformed)
 }
 
+/// Bytes of a record.
+pub(super) fn octets(bytes: impl Into<Box<[u8]>>) -> Result<OctetString> {
+    OctetString::new(bytes).map_err(unfit)
+}
+
 fn unfit(error: der::Error) -> Error {
     Error::new(
         CKR_FUNCTION_FAILED,

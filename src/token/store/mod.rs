@@ -3,23 +3,28 @@
 //! | file | job |
 //! |---|---|
 //! | `token` | the trait [`Token`](super::Token): login, objects, keys |
+//! | `keeper` | the trait [`Keeper`]: what a kind of token does its own way: locks, private keys |
 //! | `objects` | objects as sealed rows, and the proof that none is missing |
 //! | `state` | the record about all tokens: names, PINs, manifests |
-//! | `pin`, `tries` | Argon2id; how many guesses there are, and which are under way |
+//! | `pin`, `tries` | PIN to key; how many guesses there are, and which are under way |
 //! | `seal`, `encoding` | AES-256-GCM with its keys; DER |
 //! | `database`, `schema` | transactions, tables, SQLite's errors |
 //! | `stamp`, `files` | noticing changes without SQLite; directory and permissions |
 //!
 //! ```text
-//! PIN ─ Argon2id ─▶ token key (one for each token and initialization)
-//!                     ├─▶ secrets of all objects; bodies of private ones, their marks
+//! PIN ─ Argon2id ─▶ PIN key ─ keeper ─▶ lock key ─ AES-GCM ─▶ token key
+//! token key (one for each token and initialization)
+//!   ├─▶ secrets of all objects; bodies of private ones, their marks
 //! store key (in the file)
-//!                     ├─▶ the state, bodies of public objects, their marks
+//!   ├─▶ the state, bodies of public objects, their marks
 //! ```
+//!
+//! In software the lock key is the PIN key. A chip gives it out for the PIN key, and counts.
 
 mod database;
 mod encoding;
 mod files;
+mod keeper;
 mod objects;
 mod pin;
 mod schema;
@@ -28,6 +33,8 @@ mod stamp;
 mod state;
 mod token;
 mod tries;
+
+pub use keeper::{Cost, Keeper, SecretOf};
 
 use super::{Place, Source, Token};
 use crate::config;
@@ -56,6 +63,8 @@ pub struct Setup {
     pub slot_flags: CK_FLAGS,
     /// Description of every slot, to which its number in the store is added.
     pub slot_name: &'static str,
+    /// What opens the tokens' locks and has their private keys.
+    pub keeper: Arc<dyn Keeper>,
 }
 
 /// The tokens of one database.

@@ -1,7 +1,7 @@
 //! Objects as rows: sealed, marked in the token's manifest, and read back only if all are there.
 
 use super::database::{Draft, View};
-use super::encoding::{Sealed, decode, decode_attributes, encode, encode_attributes};
+use super::encoding::{Sealed, decode, decode_attributes, encode, encode_attributes, octets};
 use super::seal::{self, Context, Keys};
 use super::state::{Manifest, TokenState};
 use crate::attribute::Attributes;
@@ -10,7 +10,6 @@ use crate::error::{Error, Result, fail};
 use crate::memory::{self, Secret};
 use crate::token::{Change, Changes, NewObject, ObjectId, Stored};
 use cryptoki_sys::*;
-use der::asn1::OctetString;
 use rusqlite::Row;
 use std::collections::HashMap;
 
@@ -265,7 +264,7 @@ pub(super) fn insert(
                     let value = seal::seal(&owner.guarded()?.secret, context, value)?;
                     Ok(Sealed {
                         kind: *kind,
-                        value: OctetString::new(value).map_err(too_large)?,
+                        value: octets(value)?,
                     })
                 })
                 .collect::<Result<_>>()?;
@@ -516,8 +515,4 @@ fn damaged() -> Error {
         CKR_DEVICE_ERROR,
         "objects were lost, doubled or changed from outside: restore a backup",
     )
-}
-
-fn too_large(error: der::Error) -> Error {
-    Error::new(CKR_FUNCTION_FAILED, error.to_string())
 }

@@ -1,8 +1,11 @@
 //! PINs: what a guess costs, how many there are, and how a PIN opens its token.
 
-use super::seal::{self, Context, KEY_LEN};
+use super::encoding::octets;
+use super::keeper::Cost;
+use super::seal::{self, KEY_LEN};
+use super::state::Role;
 use crate::config;
-use crate::crypto::engine;
+use crate::crypto::{Hash, engine};
 use crate::error::{Error, Result, fail};
 use crate::memory::Secret;
 use argon2::{Algorithm, Argon2, Block, Params, Version};
@@ -20,11 +23,6 @@ const SALT_LEN: usize = 16;
 /// A try that is under way for longer is that of a process that was stopped.
 const LONGEST: Duration = Duration::from_secs(20);
 
-/// Argon2id with the memory of RFC 9106's second choice, in one lane, since a guesser has as many
-/// cores as guesses. Two passes are some 100 ms of one core: every process that signs pays them once
-/// when it logs in, a guesser at every guess. Unit tests are not to take minutes.
-const MEMORY_KIB: u32 = if cfg!(test) { 64 } else { 64 * 1024 };
-const PASSES: u32 = 2;
 /// What a record may ask for at most, so that a changed one cannot take the machine down.
 const MAX_MEMORY_KIB: u32 = 1024 * 1024;
 const MAX_PASSES: u32 = 64;
@@ -63,13 +61,16 @@ pub(super) enum Outcome {
     None,
 }
 
-/// The token's key under a key that only the PIN gives.
+/// The token's key under a key that the keeper gives to the PIN alone.
 #[derive(Debug, Clone, PartialEq, Eq, Sequence)]
 pub(super) struct Lock {
     salt: OctetString,
     memory_kib: u32,
     passes: u32,
     token_key: OctetString,
+    /// What the keeper gave to be stored. The last field, so that records from before it was there
+    /// are still what they were.
+    guarded: Option<OctetString>,
 }
 
 impl Pin {
@@ -195,29 +196,46 @@ impl Open {
 }
 
 impl Lock {
-    /// Locks `token_key` with `pin`, under a fresh salt.
-    pub(super) fn new(pin: &[u8], token_key: &[u8], context: Context<'_>) -> Result<Self> {
+    /// Locks `token_key` with the new `pin` of a role, under a fresh salt.
+    pub(super) fn new(pin: &[u8], token_key: &[u8], role: &Role<'_>) -> Result<Self> {
         let mut salt = [0; SALT_LEN];
         engine::random(&mut salt)?;
-        let key = stretch(pin, &salt, MEMORY_KIB, PASSES)?;
-        let sealed = seal::seal(&key, context, token_key)?;
+        let cost = role.keeper.cost(role.user);
+        let pin_key = stretch(pin, &salt, cost)?;
+        let (key, guarded) = role
+            .keeper
+            .guard(role.token.binding(), role.user, &pin_key)?;
+        let sealed = seal::seal(&key, role.context(), token_key)?;
         Ok(Self {
-            salt: octets(&salt)?,
-            memory_kib: MEMORY_KIB,
-            passes: PASSES,
-            token_key: octets(&sealed)?,
+            salt: octets(salt)?,
+            memory_kib: cost.memory_kib,
+            passes: cost.passes,
+            token_key: octets(sealed)?,
+            guarded: guarded.map(octets).transpose()?,
         })
     }
 
-    /// The token's key; `CKR_PIN_INCORRECT` when `pin` is not the one. The tag of the sealed key
-    /// is the comparison, and AES-GCM compares it in constant time.
-    pub(super) fn open(&self, pin: &[u8], context: Context<'_>) -> Result<Secret> {
+    /// The token's key; `CKR_PIN_INCORRECT` when `pin` is not the one. Where the keeper does not
+    /// tell, the tag of the sealed key is the comparison, and AES-GCM compares it in constant time.
+    pub(super) fn open(&self, pin: &[u8], role: &Role<'_>) -> Result<Secret> {
         let wrong = || Error::new(CKR_PIN_INCORRECT, "the PIN is wrong");
         if pin.is_empty() || pin.len() > MAX_LEN {
             return Err(wrong());
         }
-        let key = stretch(pin, self.salt.as_bytes(), self.memory_kib, self.passes)?;
-        let token_key = seal::try_open(&key, context, self.token_key.as_bytes())?;
+        let cost = Cost {
+            memory_kib: self.memory_kib,
+            passes: self.passes,
+        };
+        let guarded = self.guarded.as_ref().map(OctetString::as_bytes);
+        // Else a changed record would make guesses cheap that nobody counts.
+        if cost.passes == 0 && guarded.is_none() {
+            return Err(odd());
+        }
+        let pin_key = stretch(pin, self.salt.as_bytes(), cost)?;
+        let key = role
+            .keeper
+            .release(role.token.binding(), role.user, &pin_key, guarded)?;
+        let token_key = seal::try_open(&key, role.context(), self.token_key.as_bytes())?;
         token_key.filter(|k| k.len() == KEY_LEN).ok_or_else(wrong)
     }
 }
@@ -227,17 +245,28 @@ fn now() -> u64 {
     now.unwrap_or_default().as_millis() as u64
 }
 
-fn octets(bytes: &[u8]) -> Result<OctetString> {
-    OctetString::new(bytes).map_err(|error| Error::new(CKR_FUNCTION_FAILED, error.to_string()))
+fn odd() -> Error {
+    Error::new(CKR_DEVICE_ERROR, "the store's PIN record makes no sense")
 }
 
-/// Argon2id of a PIN, with memory that is asked for politely and wiped.
-fn stretch(pin: &[u8], salt: &[u8], memory_kib: u32, passes: u32) -> Result<Secret> {
-    let odd = |_| Error::new(CKR_DEVICE_ERROR, "the store's PIN record makes no sense");
-    if memory_kib > MAX_MEMORY_KIB || passes > MAX_PASSES {
-        return Err(odd(argon2::Error::MemoryTooMuch));
+/// The key that a PIN is stretched to.
+fn stretch(pin: &[u8], salt: &[u8], cost: Cost) -> Result<Secret> {
+    if cost.passes > 0 {
+        return argon2id(pin, salt, cost);
     }
-    let params = Params::new(memory_kib, passes, 1, Some(KEY_LEN)).map_err(odd)?;
+    let mut hmac = engine::Hmac::new(Hash::Sha256, salt)?;
+    hmac.update(pin);
+    seal::wiped(hmac.finish())
+}
+
+/// Argon2id in one lane, since a guesser has as many cores as guesses, with memory that is asked
+/// for politely and wiped.
+fn argon2id(pin: &[u8], salt: &[u8], cost: Cost) -> Result<Secret> {
+    let Cost { memory_kib, passes } = cost;
+    if memory_kib > MAX_MEMORY_KIB || passes > MAX_PASSES {
+        return Err(odd());
+    }
+    let params = Params::new(memory_kib, passes, 1, Some(KEY_LEN)).map_err(|_| odd())?;
     let mut blocks: Vec<Block> = Vec::new();
     blocks
         .try_reserve_exact(params.block_count())
@@ -253,6 +282,6 @@ fn stretch(pin: &[u8], salt: &[u8], memory_kib: u32, passes: u32) -> Result<Secr
     let done = Argon2::new(Algorithm::Argon2id, Version::V0x13, params)
         .hash_password_into_with_memory(pin, salt, &mut key, &mut blocks);
     blocks.zeroize();
-    done.map_err(odd)?;
+    done.map_err(|_| odd())?;
     Ok(key)
 }

@@ -143,7 +143,8 @@ pub(super) fn fingerprint(sealed: &[u8]) -> Result<[u8; NONCE_LEN + TAG_LEN]> {
     }
 }
 
-fn wiped(mut bytes: Vec<u8>) -> Result<Secret> {
+/// A secret that came in ordinary memory.
+pub(super) fn wiped(mut bytes: Vec<u8>) -> Result<Secret> {
     let secret = Secret::copy_of(&bytes);
     zeroize::Zeroize::zeroize(&mut bytes);
     secret

@@ -1,11 +1,13 @@
 //! The store's state: one sealed record about all its tokens, so that they change together.
 
+use super::keeper::Keeper;
 use super::pin::Pin;
 use super::seal::{Context, Keys};
 use crate::error::{Result, fail};
 use crate::token::User;
 use cryptoki_sys::CKR_DEVICE_ERROR;
 use der::Sequence;
+use der::asn1::OctetString;
 
 /// What stands in the one row of table `store`, sealed.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Sequence)]
@@ -39,6 +41,9 @@ pub(super) struct TokenState {
     pub(super) officer: Pin,
     /// The user's PIN.
     pub(super) user: Pin,
+    /// Of what the token's keeper has outside the store. The last field, so that records from
+    /// before it was there are still what they were.
+    pub(super) binding: Option<OctetString>,
 }
 
 /// Number of objects and the sum of their rows' marks: no row is lost, old or there twice without
@@ -80,6 +85,14 @@ impl TokenState {
         }
     }
 
+    /// What the token's keeper noted; empty where that was nothing.
+    pub(super) fn binding(&self) -> &[u8] {
+        self.binding
+            .as_ref()
+            .map(OctetString::as_bytes)
+            .unwrap_or_default()
+    }
+
     /// Marks the private manifest with the token's keys.
     pub(super) fn mark_private(&mut self, keys: &Keys) -> Result<()> {
         self.private_mark = self.private_mark_of(keys)?;
@@ -107,15 +120,24 @@ impl TokenState {
     }
 }
 
-/// What a role's lock is bound to.
-pub(super) fn lock_context(serial: &str, epoch: u64, user: User) -> Context<'_> {
-    Context {
-        purpose: match user {
-            User::SecurityOfficer => b"SO PIN",
-            User::User => b"user PIN",
-        },
-        serial,
-        id: &[],
-        number: epoch,
+/// Whose lock it is, of which token, and who guards it.
+pub(super) struct Role<'a> {
+    pub(super) keeper: &'a dyn Keeper,
+    pub(super) token: &'a TokenState,
+    pub(super) user: User,
+}
+
+impl Role<'_> {
+    /// What the lock is bound to.
+    pub(super) fn context(&self) -> Context<'_> {
+        Context {
+            purpose: match self.user {
+                User::SecurityOfficer => b"SO PIN",
+                User::User => b"user PIN",
+            },
+            serial: &self.token.serial,
+            id: &[],
+            number: self.token.epoch,
+        }
     }
 }

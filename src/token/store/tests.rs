@@ -6,6 +6,8 @@
 )]
 
 use super::Store;
+use super::encoding::{decode, encode};
+use super::state::State;
 use crate::attribute::Attributes;
 use crate::config::{Pin, Software};
 use crate::crypto::{Curve, KeySpec, SignScheme};
@@ -21,6 +23,8 @@ use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tempfile::TempDir;
+
+mod chip;
 
 const SO_PIN: &[u8] = b"officer-1";
 const USER_PIN: &[u8] = b"user\0\xffpin";
@@ -693,4 +697,31 @@ fn right_pins_at_the_same_moment_do_not_lock_each_other_out() {
     });
     let flags = token(&stores[0]).info().unwrap().flags;
     assert_eq!(flags & (CKF_USER_PIN_COUNT_LOW | CKF_USER_PIN_LOCKED), 0);
+}
+
+/// A state of two tokens, one of them without a user PIN, from before keepers were told apart.
+const EARLIER: &str = "\
+    308201f0020109020102308201e6308201220c10363334343264636161386338346566630c056c6162656c02\
+    010102010230060201000201003016020101021100d1caa479eca8c9fb4faba6ceeaf9693b021076d3b16c8f\
+    5cb996bb7442aa0041a1793060020103020103300030560410336a08fc0f92716e2b789baa8ea26a26020140\
+    020102043c5bdf172c92524fd90703e93ecd134833c659b23520c96b2d2afd9ba0b681cee61c5885af12cde0\
+    e060ebf223ec14d25b0ead7a33b9ac471b5ae36120306d020103020102300d300b020109020601a212f21346\
+    3056041096f1959e37f80ce1f8d51b80ce215e27020140020102043cdb865a77ad85b16f18eeccc74c806de1\
+    3345d31695027764e1b98fc9ca63c3030702de88f5db2395e3af0e13e59156b6181ab88b49b25ba9172789de\
+    3081bd0c10363334343264636161386338346566630c056c6162656c02010102010230060201000201003016\
+    020101021100d1caa479eca8c9fb4faba6ceeaf9693b021076d3b16c8f5cb996bb7442aa0041a17930600201\
+    03020103300030560410336a08fc0f92716e2b789baa8ea26a26020140020102043c5bdf172c92524fd90703\
+    e93ecd134833c659b23520c96b2d2afd9ba0b681cee61c5885af12cde0e060ebf223ec14d25b0ead7a33b9ac\
+    471b5ae3612030080201000201003000";
+
+#[test]
+fn records_from_before_keepers_are_what_they_were() {
+    let nibble = |digit: u8| char::from(digit).to_digit(16).unwrap() as u8;
+    let pair = |pair: &[u8; 2]| nibble(pair[0]) << 4 | nibble(pair[1]);
+    let earlier: Vec<u8> = EARLIER.as_bytes().as_chunks().0.iter().map(pair).collect();
+    let state: State = decode(&earlier).unwrap();
+    let token = &state.tokens[0];
+    assert_eq!(token.binding(), b"");
+    assert!(token.officer.is_set() && token.user.is_set());
+    assert_eq!(encode(&state).unwrap(), earlier);
 }

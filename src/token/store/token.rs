@@ -2,10 +2,12 @@
 
 use super::Setup;
 use super::database::{Database, Draft};
+use super::encoding::octets;
+use super::keeper::{Keeper, SecretOf};
 use super::objects::{self, Owner, Reported, Secrets, uninitialized};
 use super::pin::{self, Lock, Outcome, Pin};
 use super::seal::{Keys, random_key};
-use super::state::{Manifest, TokenState, lock_context};
+use super::state::{Manifest, Role, TokenState};
 use super::tries::Tries;
 use crate::attribute::Attributes;
 use crate::crypto::{KeySpec, engine};
@@ -45,8 +47,8 @@ struct Login {
 /// A PIN that is being tried.
 struct Begun {
     lock: Lock,
-    serial: String,
-    epoch: u64,
+    /// The token whose PIN it is, as it was then.
+    token: TokenState,
     /// The try's name, and what tells others that it is under way.
     counted: Option<(u64, Tries)>,
 }
@@ -89,6 +91,27 @@ impl StoredToken {
             .filter(|login| login.user == User::User)
     }
 
+    fn role<'a>(&'a self, token: &'a TokenState, user: User) -> Role<'a> {
+        Role {
+            keeper: self.keeper(),
+            token,
+            user,
+        }
+    }
+
+    fn keeper(&self) -> &dyn Keeper {
+        &*self.setup.keeper
+    }
+
+    /// What the keeper noted of this token.
+    fn binding(&self) -> Result<Vec<u8>> {
+        let known = self.database.known()?;
+        Ok(known
+            .as_ref()
+            .and_then(|known| known.state.tokens.get(self.slot))
+            .map_or_else(Vec::new, |token| token.binding().to_vec()))
+    }
+
     /// Tries a PIN. The try is counted before it is made, durably, so that no kill or crash gives
     /// it back; where the store can only be read, it cannot be counted. A wrong one is noted; a
     /// right one is left to the caller to note.
@@ -99,13 +122,11 @@ impl StoredToken {
         } else {
             Begun {
                 lock: token.pin(user).lock()?.clone(),
-                serial: token.serial,
-                epoch: token.epoch,
+                token,
                 counted: None,
             }
         };
-        let context = lock_context(&begun.serial, begun.epoch, user);
-        match begun.lock.open(pin, context) {
+        match begun.lock.open(pin, &self.role(&begun.token, user)) {
             Ok(token_key) => Ok(Tried { begun, token_key }),
             Err(refusal) => {
                 let outcome = match refusal.rv() {
@@ -128,14 +149,13 @@ impl StoredToken {
                 let token = self.drafted(draft)?;
                 let lock = token.pin_mut(user).begin(number)?;
                 tries.hold(number);
-                Ok((number, lock, token.serial.clone(), token.epoch))
+                Ok((number, lock, token.clone()))
             });
             match begun {
-                Ok((number, lock, serial, epoch)) => {
+                Ok((number, lock, token)) => {
                     return Ok(Begun {
                         lock,
-                        serial,
-                        epoch,
+                        token,
                         counted: Some((number, tries)),
                     });
                 }
@@ -224,13 +244,14 @@ impl Token for StoredToken {
                 CKF_SO_PIN_FINAL_TRY,
                 CKF_SO_PIN_LOCKED,
             );
+            flags |= self.keeper().flags(token.binding())?;
         }
         let (label, serial) =
             now.map_or_else(Default::default, |(token, _)| (token.label, token.serial));
         Ok(TokenInfo {
             label,
             manufacturer: "nodetoken".into(),
-            model: "software".into(),
+            model: self.keeper().model().into(),
             serial,
             flags,
             min_pin_len: self.setup.pin.min_length,
@@ -239,7 +260,7 @@ impl Token for StoredToken {
     }
 
     fn offer(&self, row: &Mechanism) -> Option<Mechanism> {
-        Some(*row)
+        self.keeper().offer(row)
     }
 
     fn login(&self, user: User, pin: &[u8]) -> Result<()> {
@@ -247,7 +268,7 @@ impl Token for StoredToken {
         self.end(user, &tried.begun, Outcome::Right)?;
         let login = Login {
             user,
-            epoch: tried.begun.epoch,
+            epoch: tried.begun.token.epoch,
             keys: Keys::of(&tried.token_key)?,
             token_key: tried.token_key,
         };
@@ -289,16 +310,17 @@ impl Token for StoredToken {
         object: &Stored,
         session: Option<&key::Secrets>,
     ) -> Result<Arc<dyn PrivateKey>> {
-        let parts = match session {
-            Some(secrets) => {
-                key::private_parts(&object.attributes, &|kind| key::secret_of(secrets, kind))?
-            }
+        let ready = |secret: &SecretOf<'_>| {
+            self.keeper()
+                .private_key(&self.binding()?, &object.attributes, secret)
+        };
+        match session {
+            Some(secrets) => ready(&|kind| key::secret_of(secrets, kind)),
             None => {
                 let secrets = self.secrets(&object.id)?;
-                key::private_parts(&object.attributes, &|kind| secrets.get(kind))?
+                ready(&|kind| secrets.get(kind))
             }
-        };
-        Ok(Arc::new(engine::PrivateKey::from_parts(&parts)?))
+        }
     }
 
     fn secret(&self, id: &ObjectId, attribute: CK_ATTRIBUTE_TYPE) -> Result<Option<Secret>> {
@@ -319,22 +341,23 @@ impl Token for StoredToken {
             None => (new_serial()?, 1),
         };
         let token_key = random_key()?;
-        let context = lock_context(&serial, epoch, User::SecurityOfficer);
-        let lock = Lock::new(so_pin, &token_key, context)?;
-        let keys = Keys::of(&token_key)?;
+        let mut fresh = TokenState {
+            serial,
+            label: label.to_owned(),
+            epoch,
+            revision: 0,
+            public: Manifest::default(),
+            private: Manifest::default(),
+            private_mark: 0,
+            officer: Pin::unset(),
+            user: Pin::unset(),
+            binding: self.keeper().bind()?.map(octets).transpose()?,
+        };
+        let role = self.role(&fresh, User::SecurityOfficer);
+        let lock = Lock::new(so_pin, &token_key, &role)?;
+        fresh.officer = Pin::set(lock, &self.setup.pin);
+        fresh.mark_private(&Keys::of(&token_key)?)?;
         self.database.write(true, |draft| {
-            let mut fresh = TokenState {
-                serial,
-                label: label.to_owned(),
-                epoch,
-                revision: 0,
-                public: Manifest::default(),
-                private: Manifest::default(),
-                private_mark: 0,
-                officer: Pin::set(lock, &self.setup.pin),
-                user: Pin::unset(),
-            };
-            fresh.mark_private(&keys)?;
             draft.state.revision += 1;
             fresh.revision = draft.state.revision;
             let there = draft.state.tokens.len();
@@ -365,8 +388,7 @@ impl Token for StoredToken {
         if login.user != User::SecurityOfficer {
             return Err(not_the_officer());
         }
-        let context = lock_context(&token.serial, token.epoch, User::User);
-        let lock = Lock::new(pin, &login.token_key, context)?;
+        let lock = Lock::new(pin, &login.token_key, &self.role(&token, User::User))?;
         self.database.write(false, |draft| {
             let token = self.drafted(draft)?;
             if token.epoch != login.epoch {
@@ -374,15 +396,15 @@ impl Token for StoredToken {
             }
             token.user = Pin::set(lock, &self.setup.pin);
             Ok(())
-        })
+        })?;
+        self.keeper().unblock(token.binding())
     }
 
     fn set_pin(&self, user: User, old: &[u8], new: &[u8]) -> Result<()> {
         pin::check_len(new, &self.setup.pin)?;
         let tried = self.try_pin(user, old)?;
-        let (token, _) = self.now()?.ok_or_else(uninitialized)?;
-        let context = lock_context(&token.serial, tried.begun.epoch, user);
-        let lock = Lock::new(new, &tried.token_key, context)?;
+        let role = self.role(&tried.begun.token, user);
+        let lock = Lock::new(new, &tried.token_key, &role)?;
         self.database.write(false, |draft| {
             let pin = self.drafted(draft)?.pin_mut(user);
             if pin.lock.as_ref() != Some(&tried.begun.lock) {
@@ -396,8 +418,12 @@ impl Token for StoredToken {
         })
     }
 
-    fn generate(&self, spec: &KeySpec, _private: &Attributes) -> Result<KeyPair> {
-        key::pair_attributes(engine::generate(spec)?)
+    fn generate(&self, spec: &KeySpec, private: &Attributes) -> Result<KeyPair> {
+        self.keeper().generate(&self.binding()?, spec, private)
+    }
+
+    fn adopt(&self, key: NewObject) -> Result<NewObject> {
+        self.keeper().adopt(&self.binding()?, key)
     }
 
     fn insert(&self, objects: Vec<NewObject>, replaced: &[ObjectId]) -> Result<Vec<ObjectId>> {
