@@ -11,7 +11,7 @@ mod hash;
 mod rsa;
 mod symmetric;
 
-pub use ec::public_point;
+pub use ec::{agree, public_point};
 pub use ed25519::public as ed25519_public;
 pub use hash::{Digest, Hmac, digest};
 pub use symmetric::{Cipher, cfb, gcm_open, gcm_seal};
