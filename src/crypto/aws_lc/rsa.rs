@@ -1,10 +1,7 @@
 //! RSA: PKCS #1 v1.5, PSS, OAEP (RFC 8017) and the raw operation.
 
-use super::super::{Crt, CryptScheme, Hash, PrivateParts, PublicParts, SecretParts, pkcs1};
-use super::ffi::{
-    Bignum, Pkey, PkeyOperation, Rsa, check, failed_with, md, refused, secret_integer,
-    write_integer,
-};
+use super::super::{Crt, CryptScheme, Hash, PrivateParts, PublicParts, SecretParts, oaep, pkcs1};
+use super::ffi::{Bignum, Rsa, check, failed_with, md, refused, secret_integer, write_integer};
 use super::{internal, random};
 use crate::error::{Error, Result, fail};
 use crate::memory::Secret;
@@ -316,7 +313,7 @@ impl PublicKey {
     }
 
     fn pad_oaep(&self, hash: Hash, mgf: Hash, label: &[u8], plaintext: &[u8]) -> Result<Secret> {
-        self.check_room(plaintext, oaep_overhead(hash))?;
+        self.check_room(plaintext, oaep::overhead(hash))?;
         let mut block = Secret::zeroed(self.len())?;
         // SAFETY: every buffer is readable or writable for its length.
         let done = unsafe {
@@ -429,91 +426,9 @@ impl PrivateKey {
 
     /// Decrypts `ciphertext`.
     pub fn decrypt(&self, scheme: &CryptScheme, ciphertext: &[u8]) -> Result<Secret> {
-        match scheme {
-            CryptScheme::RsaRaw => self.raw(c::RSA_decrypt, ciphertext, CIPHERTEXT),
-            CryptScheme::RsaPkcs1 => {
-                let block = self.raw(c::RSA_decrypt, ciphertext, CIPHERTEXT)?;
-                pkcs1::unpad_type2(&block, ciphertext, &self.rejection_key)
-            }
-            CryptScheme::RsaOaep { hash, mgf, label } => {
-                self.decrypt_oaep(*hash, *mgf, label, ciphertext)
-            }
-        }
+        let block = self.raw(c::RSA_decrypt, ciphertext, CIPHERTEXT)?;
+        scheme.unpad(block, ciphertext, &self.rejection_key)
     }
-
-    /// One error for every fault, lest it tell where the padding broke (RFC 8017 7.1.2, Manger).
-    fn decrypt_oaep(
-        &self,
-        hash: Hash,
-        mgf: Hash,
-        label: &[u8],
-        ciphertext: &[u8],
-    ) -> Result<Secret> {
-        if ciphertext.len() != self.key.len() || self.key.len() < oaep_overhead(hash) {
-            return fail!(
-                CKR_ENCRYPTED_DATA_LEN_RANGE,
-                "{} bytes for an RSA modulus of {}",
-                ciphertext.len(),
-                self.key.len()
-            );
-        }
-        let operation = self.oaep_operation(hash, mgf, label)?;
-        let mut plaintext = Secret::zeroed(self.key.len())?;
-        let mut len = plaintext.len();
-        // SAFETY: the operation is live and started; `plaintext` has room for the modulus length
-        // that `len` says, and the ciphertext is readable for its length.
-        let done = unsafe {
-            c::EVP_PKEY_decrypt(
-                operation.as_ptr(),
-                plaintext.as_mut_ptr(),
-                &mut len,
-                ciphertext.as_ptr(),
-                ciphertext.len(),
-            )
-        };
-        check(done, CKR_ENCRYPTED_DATA_INVALID, "OAEP decryption failed")?;
-        Secret::copy_of(plaintext.get(..len).unwrap_or_default())
-    }
-
-    fn oaep_operation(&self, hash: Hash, mgf: Hash, label: &[u8]) -> Result<PkeyOperation> {
-        // SAFETY: the constructor has no preconditions.
-        let pkey = Pkey::own(unsafe { c::EVP_PKEY_new() })?;
-        // SAFETY: both objects are live; the new one takes a share in the key.
-        let shared = unsafe { c::EVP_PKEY_set1_RSA(pkey.as_ptr(), self.key.rsa.as_ptr()) };
-        check(shared, CKR_GENERAL_ERROR, "AWS-LC refused an RSA key")?;
-        // SAFETY: the key is live; the operation takes a share in it.
-        let operation =
-            PkeyOperation::own(unsafe { c::EVP_PKEY_CTX_new(pkey.as_ptr(), ptr::null_mut()) })?;
-        // SAFETY: the operation is live. The label is copied into AWS-LC's own memory, as the
-        // operation frees it in the end; when it is not taken, it is freed here.
-        let done = unsafe {
-            let ctx = operation.as_ptr();
-            c::EVP_PKEY_decrypt_init(ctx) == 1
-                && c::EVP_PKEY_CTX_set_rsa_padding(ctx, c::RSA_PKCS1_OAEP_PADDING) == 1
-                && c::EVP_PKEY_CTX_set_rsa_oaep_md(ctx, md(hash)) == 1
-                && c::EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, md(mgf)) == 1
-                && (label.is_empty() || {
-                    let copy = c::OPENSSL_memdup(label.as_ptr().cast(), label.len());
-                    let taken = !copy.is_null()
-                        && c::EVP_PKEY_CTX_set0_rsa_oaep_label(ctx, copy.cast(), label.len()) == 1;
-                    if !taken {
-                        c::OPENSSL_free(copy);
-                    }
-                    taken
-                })
-        };
-        check(
-            done.into(),
-            CKR_GENERAL_ERROR,
-            "AWS-LC refused the parameters of OAEP",
-        )?;
-        Ok(operation)
-    }
-}
-
-/// Bytes of an OAEP block that are not message (RFC 8017 7.1.1 step 1b).
-fn oaep_overhead(hash: Hash) -> usize {
-    2 * hash.len() + 2
 }
 
 fn same(recovered: &[u8], expected: &[u8]) -> Result<()> {

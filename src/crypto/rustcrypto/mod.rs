@@ -129,15 +129,9 @@ impl PrivateKey {
     /// Whatever is wrong with OAEP is the same `CKR_ENCRYPTED_DATA_INVALID`; bad PKCS #1 v1.5
     /// padding is no error at all but another message (see [`super::pkcs1`]).
     pub fn decrypt(&self, scheme: &CryptScheme, ciphertext: &[u8]) -> Result<Secret> {
-        let Private::Rsa(key) = &self.0 else {
-            return inconsistent();
-        };
-        match scheme {
-            CryptScheme::RsaPkcs1 => key.decrypt_pkcs1(ciphertext),
-            CryptScheme::RsaOaep { hash, mgf, label } => {
-                key.decrypt_oaep(*hash, *mgf, label, ciphertext)
-            }
-            CryptScheme::RsaRaw => key.decrypt_raw(ciphertext),
+        match &self.0 {
+            Private::Rsa(key) => key.decrypt(scheme, ciphertext),
+            _ => inconsistent(),
         }
     }
 }

@@ -3,7 +3,9 @@
 //! hash function for message and mask.
 
 use super::{check_signature_len, padding};
-use crate::crypto::{Crt, Hash, PrivateParts, PublicParts, SecretParts, left_pad, pkcs1, trim};
+use crate::crypto::{
+    Crt, CryptScheme, Hash, PrivateParts, PublicParts, SecretParts, left_pad, pkcs1, trim,
+};
 use crate::error::{Error, Result, fail};
 use crate::memory::Secret;
 use ::rsa::hazmat::{rsa_decrypt_and_check, rsa_encrypt};
@@ -220,28 +222,13 @@ impl PrivateKey {
         }
     }
 
-    pub fn decrypt_pkcs1(&self, ciphertext: &[u8]) -> Result<Secret> {
-        let block = self.decrypt_raw(ciphertext)?;
-        pkcs1::unpad_type2(&block, ciphertext, &self.rejection_key)
-    }
-
-    pub fn decrypt_oaep(
-        &self,
-        hash: Hash,
-        mgf: Hash,
-        label: &[u8],
-        ciphertext: &[u8],
-    ) -> Result<Secret> {
-        let mut block = self.decrypt_raw(ciphertext)?;
-        padding::oaep_decode(hash, mgf, label, &mut block)
-    }
-
-    pub fn decrypt_raw(&self, ciphertext: &[u8]) -> Result<Secret> {
+    pub fn decrypt(&self, scheme: &CryptScheme, ciphertext: &[u8]) -> Result<Secret> {
         check_len(ciphertext, &self.key, CKR_ENCRYPTED_DATA_LEN_RANGE)?;
-        match representative(&self.key, ciphertext) {
-            Some(ciphertext) => self.private_operation(&ciphertext),
-            None => not_below_modulus(CKR_ENCRYPTED_DATA_INVALID),
-        }
+        let block = match representative(&self.key, ciphertext) {
+            Some(ciphertext) => self.private_operation(&ciphertext)?,
+            None => return not_below_modulus(CKR_ENCRYPTED_DATA_INVALID),
+        };
+        scheme.unpad(block, ciphertext, &self.rejection_key)
     }
 
     /// RSASP1 and RSADP (5.1.2, 5.2.1), blinded, and checked with the public key before the result
