@@ -1,8 +1,10 @@
 //! RSA: PKCS #1 v1.5, PSS, OAEP (RFC 8017) and the raw operation.
 
-use super::super::{Crt, CryptScheme, Hash, PrivateParts, PublicParts, SecretParts, oaep, pkcs1};
+use super::super::{
+    Crt, CryptScheme, Hash, PrivateParts, PublicParts, SecretParts, SignScheme, oaep, pkcs1,
+};
 use super::ffi::{Bignum, Rsa, check, failed_with, md, refused, secret_integer, write_integer};
-use super::{internal, random};
+use super::{internal, random, wrong_type};
 use crate::error::{Error, Result, fail};
 use crate::memory::Secret;
 use aws_lc_sys as c;
@@ -11,6 +13,7 @@ use cryptoki_sys::{
     CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_GENERAL_ERROR,
     CKR_MECHANISM_PARAM_INVALID, CKR_SIGNATURE_INVALID, CKR_SIGNATURE_LEN_RANGE,
 };
+use std::borrow::Cow;
 use std::ffi::c_int;
 use std::ops::RangeInclusive;
 use std::ptr;
@@ -147,6 +150,19 @@ impl PublicKey {
         self.bits.div_ceil(8)
     }
 
+    /// `rv` unless `block` is as long as the modulus.
+    fn check_len(&self, block: &[u8], rv: CK_RV) -> Result<()> {
+        if block.len() != self.len() {
+            return fail!(
+                rv,
+                "{} bytes for an RSA modulus of {}",
+                block.len(),
+                self.len()
+            );
+        }
+        Ok(())
+    }
+
     /// One RSA operation without padding, from `block` into `out`, both as long as the modulus.
     fn transform(
         &self,
@@ -155,14 +171,8 @@ impl PublicKey {
         out: &mut [u8],
         refusals: Refusals,
     ) -> Result<()> {
-        if block.len() != self.len() || out.len() != self.len() {
-            return fail!(
-                refusals.length,
-                "{} bytes for an RSA modulus of {}",
-                block.len(),
-                self.len()
-            );
-        }
+        self.check_len(block, refusals.length)?;
+        self.check_len(out, CKR_GENERAL_ERROR)?;
         let mut written = 0;
         // SAFETY: the key is live, and AWS-LC locks what the operation writes in it; both buffers
         // are as long as the modulus.
@@ -206,14 +216,7 @@ impl PublicKey {
 
     /// Checks that the RSA operation makes `input` of `signature`.
     pub fn verify_raw(&self, input: &[u8], signature: &[u8]) -> Result<()> {
-        if input.len() != self.len() {
-            return fail!(
-                CKR_DATA_LEN_RANGE,
-                "{} bytes for an RSA modulus of {}",
-                input.len(),
-                self.len()
-            );
-        }
+        self.check_len(input, CKR_DATA_LEN_RANGE)?;
         same(&self.recover(signature)?, input)
     }
 
@@ -245,6 +248,55 @@ impl PublicKey {
             CKR_SIGNATURE_INVALID,
             "the RSASSA-PSS signature does not hold",
         )
+    }
+
+    /// The block to which the raw private operation is applied to sign `input`.
+    pub fn pad_to_sign<'a>(&self, scheme: &SignScheme, input: &'a [u8]) -> Result<Cow<'a, [u8]>> {
+        match scheme {
+            // RFC 8017 8.2.1 step 1, without the hash.
+            SignScheme::RsaPkcs1 => Ok(pkcs1::pad_type1(input, self.len())?.into()),
+            SignScheme::RsaPss { hash, mgf, salt } => {
+                Ok(self.pad_pss(*hash, *mgf, *salt, input)?.into())
+            }
+            SignScheme::RsaRaw => {
+                self.check_len(input, CKR_DATA_LEN_RANGE)?;
+                Ok(input.into())
+            }
+            SignScheme::Ecdsa | SignScheme::EdDsa { .. } => Err(wrong_type()),
+        }
+    }
+
+    /// EMSA-PSS over a digest (RFC 8017 9.1.1).
+    fn pad_pss(&self, hash: Hash, mgf: Hash, salt: usize, digest: &[u8]) -> Result<Vec<u8>> {
+        let salt = self.pss_salt(hash, salt, digest)?;
+        let mut block = vec![0; self.len()];
+        // SAFETY: the key is live; the digest has the length of its hash function and the block
+        // that of the modulus, which is what the call reads and writes.
+        let done = unsafe {
+            c::RSA_padding_add_PKCS1_PSS_mgf1(
+                self.rsa.as_ptr(),
+                block.as_mut_ptr(),
+                digest.as_ptr(),
+                md(hash),
+                md(mgf),
+                salt,
+            )
+        };
+        check(done, CKR_GENERAL_ERROR, "AWS-LC gave no PSS padding")?;
+        Ok(block)
+    }
+
+    /// The message in the block that the raw private operation made of `ciphertext`.
+    pub fn unpad_decrypted(
+        &self,
+        scheme: &CryptScheme,
+        block: &[u8],
+        ciphertext: &[u8],
+        rejection_key: &[u8],
+    ) -> Result<Secret> {
+        self.check_len(block, CKR_ENCRYPTED_DATA_LEN_RANGE)?;
+        self.check_len(ciphertext, CKR_ENCRYPTED_DATA_LEN_RANGE)?;
+        scheme.unpad(Secret::copy_of(block)?, ciphertext, rejection_key)
     }
 
     /// The salt length as AWS-LC takes it, after RFC 8017 9.1.1 steps 2 and 3.
@@ -391,37 +443,13 @@ impl PrivateKey {
         Ok(out)
     }
 
-    /// The RSA operation on `block`, an integer as long as the modulus.
-    pub fn sign_raw(&self, block: &[u8]) -> Result<Vec<u8>> {
+    /// Signs `input`.
+    pub fn sign(&self, scheme: &SignScheme, input: &[u8]) -> Result<Vec<u8>> {
+        let block = self.key.pad_to_sign(scheme, input)?;
         let mut signature = vec![0; self.key.len()];
         self.key
-            .transform(c::RSA_sign_raw, block, &mut signature, DATA)?;
+            .transform(c::RSA_sign_raw, &block, &mut signature, DATA)?;
         Ok(signature)
-    }
-
-    /// RSASSA-PKCS1-v1_5 without the hash (RFC 8017 8.2.1 steps 2 and 3).
-    pub fn sign_pkcs1(&self, input: &[u8]) -> Result<Vec<u8>> {
-        self.sign_raw(&pkcs1::pad_type1(input, self.key.len())?)
-    }
-
-    /// RSASSA-PSS over a digest.
-    pub fn sign_pss(&self, hash: Hash, mgf: Hash, salt: usize, digest: &[u8]) -> Result<Vec<u8>> {
-        let salt = self.key.pss_salt(hash, salt, digest)?;
-        let mut block = vec![0; self.key.len()];
-        // SAFETY: the key is live; the digest has the length of its hash function and the block
-        // that of the modulus, which is what the call reads and writes.
-        let done = unsafe {
-            c::RSA_padding_add_PKCS1_PSS_mgf1(
-                self.key.rsa.as_ptr(),
-                block.as_mut_ptr(),
-                digest.as_ptr(),
-                md(hash),
-                md(mgf),
-                salt,
-            )
-        };
-        check(done, CKR_GENERAL_ERROR, "AWS-LC gave no PSS padding")?;
-        self.sign_raw(&block)
     }
 
     /// Decrypts `ciphertext`.

@@ -110,11 +110,7 @@ impl PrivateKey {
     /// `CKR_MECHANISM_PARAM_INVALID` for a salt that does not fit or a context out of range.
     pub fn sign(&self, scheme: &SignScheme, input: &[u8]) -> Result<Vec<u8>> {
         match (&self.0, scheme) {
-            (Private::Rsa(key), SignScheme::RsaPkcs1) => key.sign_pkcs1(input),
-            (Private::Rsa(key), SignScheme::RsaPss { hash, mgf, salt }) => {
-                key.sign_pss(*hash, *mgf, *salt, input)
-            }
-            (Private::Rsa(key), SignScheme::RsaRaw) => key.sign_raw(input),
+            (Private::Rsa(key), _) => key.sign(scheme, input),
             (Private::Ec { curve, d }, SignScheme::Ecdsa) => ec::sign(*curve, d, input),
             (Private::Ed25519 { seed, public }, SignScheme::EdDsa { prehash, context }) => {
                 ed25519::sign(seed, public, *prehash, context.as_deref(), input)
@@ -198,6 +194,37 @@ impl PublicKey {
                 key.encrypt_oaep(*hash, *mgf, label, plaintext)
             }
             CryptScheme::RsaRaw => key.encrypt_raw(plaintext),
+        }
+    }
+
+    /// The block, as long as the modulus, of which the raw RSA operation makes the signature over
+    /// `input`: the first half of [`PrivateKey::sign`], for a private half that lives elsewhere.
+    ///
+    /// Refuses what that refuses, but for a raw integer that is not below the modulus.
+    pub fn pad_to_sign(&self, scheme: &SignScheme, input: &[u8]) -> Result<Vec<u8>> {
+        match &self.0 {
+            Public::Rsa(key) => key.pad_to_sign(scheme, input),
+            _ => inconsistent(),
+        }
+    }
+
+    /// The message in `block`, which the raw RSA operation made of `ciphertext`: the second half of
+    /// [`PrivateKey::decrypt`], for a private half that lives elsewhere. `rejection_key` is a secret
+    /// of any length that stays with the key (see [`super::pkcs1`]).
+    ///
+    /// `CKR_ENCRYPTED_DATA_LEN_RANGE` unless block and ciphertext are as long as the modulus. A
+    /// block that came without its leading zeros is to be given them back first: their number is
+    /// secret.
+    pub fn unpad_decrypted(
+        &self,
+        scheme: &CryptScheme,
+        block: &[u8],
+        ciphertext: &[u8],
+        rejection_key: &[u8],
+    ) -> Result<Secret> {
+        match &self.0 {
+            Public::Rsa(key) => key.unpad_decrypted(scheme, block, ciphertext, rejection_key),
+            _ => inconsistent(),
         }
     }
 }
