@@ -303,5 +303,15 @@ fn schemes_of_other_keys() {
                 .unwrap()
                 .encrypt(&CryptScheme::RsaPkcs1, b"")
         });
+        both_refuse!(CKR_KEY_TYPE_INCONSISTENT, engine => {
+            engine::PublicKey::from_parts(&parts.public)
+                .unwrap()
+                .pad_to_sign(&SignScheme::RsaPkcs1, b"")
+        });
+        both_refuse!(CKR_KEY_TYPE_INCONSISTENT, engine => {
+            engine::PublicKey::from_parts(&parts.public)
+                .unwrap()
+                .unpad_decrypted(&CryptScheme::RsaRaw, &[0; 256], &[0; 256], b"")
+        });
     }
 }

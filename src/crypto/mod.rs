@@ -18,6 +18,7 @@ pub mod aws_lc;
 pub mod rustcrypto;
 
 mod edwards;
+mod oaep;
 pub mod pkcs1;
 
 #[cfg(all(test, feature = "aws-lc", feature = "rustcrypto"))]
@@ -229,6 +230,18 @@ pub enum CryptScheme {
     },
     /// The RSA operation on an integer as long as the modulus (CKM_RSA_X_509).
     RsaRaw,
+}
+
+impl CryptScheme {
+    /// The message in `block`, which the raw operation made of `ciphertext`; both are as long as the
+    /// modulus. `rejection_key` is that of [`pkcs1::unpad_type2`].
+    fn unpad(&self, block: Secret, ciphertext: &[u8], rejection_key: &[u8]) -> Result<Secret> {
+        match self {
+            CryptScheme::RsaRaw => Ok(block),
+            CryptScheme::RsaPkcs1 => pkcs1::unpad_type2(&block, ciphertext, rejection_key),
+            CryptScheme::RsaOaep { hash, mgf, label } => oaep::decode(*hash, *mgf, label, block),
+        }
+    }
 }
 
 /// Block and stream modes of AES (SP 800-38A).

@@ -1,10 +1,11 @@
-//! ECDSA on the NIST curves (FIPS 186-5).
+//! ECDSA and ECDH on the NIST curves (FIPS 186-5, SP 800-56A).
 
 use super::super::{Curve, PrivateParts, PublicParts, SecretParts};
 use super::ffi::{
     self, Bignum, EcKey, EcPoint, EcdsaSignature, check, refused, secret_integer, write_integer,
 };
 use crate::error::{Result, fail};
+use crate::memory::Secret;
 use aws_lc_sys as c;
 use cryptoki_sys::{
     CKR_ATTRIBUTE_VALUE_INVALID, CKR_DATA_LEN_RANGE, CKR_GENERAL_ERROR, CKR_SIGNATURE_INVALID,
@@ -63,6 +64,35 @@ pub fn public_point(curve: Curve, d: &[u8]) -> Result<Vec<u8>> {
     let point = key.multiply_base(d)?;
     // SAFETY: the point is live and of this curve.
     unsafe { write_point(curve, point.as_ptr()) }
+}
+
+/// The x coordinate of `d`·`peer_point`, as long as the field (ECDH, SP 800-56A 5.7.1.2).
+///
+/// `CKR_ATTRIBUTE_VALUE_INVALID` unless `peer_point` is an uncompressed point of the curve, and `d`
+/// a private value as [`public_point`] takes it.
+pub fn agree(curve: Curve, d: &[u8], peer_point: &[u8]) -> Result<Secret> {
+    ffi::begin();
+    let peer = Key::public(curve, peer_point)?;
+    let own = Key::empty(curve)?;
+    own.set_private(d)?;
+    let mut x = Secret::zeroed(curve.len())?;
+    // SAFETY: both keys are live and of one curve, and each has the half that is read; `x` is
+    // writable for its length. No function derives a key: the coordinate itself is written.
+    let written = unsafe {
+        c::ECDH_compute_key(
+            x.as_mut_ptr().cast(),
+            x.len(),
+            c::EC_KEY_get0_public_key(peer.key.as_ptr()),
+            own.key.as_ptr(),
+            None,
+        )
+    };
+    check(
+        (usize::try_from(written) == Ok(x.len())).into(),
+        CKR_GENERAL_ERROR,
+        "AWS-LC gave no shared secret",
+    )?;
+    Ok(x)
 }
 
 /// # Safety

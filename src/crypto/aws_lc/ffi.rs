@@ -91,10 +91,6 @@ owned! {
     EcPoint(c::EC_POINT) freed by EC_POINT_free;
     /// An ECDSA signature.
     EcdsaSignature(c::ECDSA_SIG) freed by ECDSA_SIG_free;
-    /// A key of any type.
-    Pkey(c::EVP_PKEY) freed by EVP_PKEY_free;
-    /// An operation with a key.
-    PkeyOperation(c::EVP_PKEY_CTX) freed by EVP_PKEY_CTX_free;
     /// A running HMAC.
     HmacState(c::HMAC_CTX) freed by HMAC_CTX_free;
     /// A running cipher.

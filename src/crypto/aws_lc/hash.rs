@@ -8,7 +8,8 @@ use cryptoki_sys::CKR_GENERAL_ERROR;
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// A running digest. Holds AWS-LC's state in place: no memory is allocated until the end.
+/// A running digest. Holds AWS-LC's state in place: no memory is allocated until the end, when
+/// the state is wiped.
 #[derive(Clone)]
 pub struct Digest(State);
 
@@ -35,8 +36,12 @@ macro_rules! started {
 macro_rules! finished {
     ($final:ident, $state:ident, $hash:ident) => {{
         let mut digest = vec![0; Hash::$hash.len()];
-        // SAFETY: the state was started, and the digest has the length of this hash function.
-        unsafe { c::$final(digest.as_mut_ptr(), $state) };
+        // SAFETY: the state was started, and the digest has the length of this hash function. The
+        // state is numbers and no more, and nobody reads them after this.
+        unsafe {
+            c::$final(digest.as_mut_ptr(), $state);
+            c::OPENSSL_cleanse(ptr::from_mut($state).cast(), size_of_val($state));
+        }
         digest
     }};
 }

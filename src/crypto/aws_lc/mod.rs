@@ -11,10 +11,10 @@ mod hash;
 mod rsa;
 mod symmetric;
 
-pub use ec::public_point;
+pub use ec::{agree, public_point};
 pub use ed25519::public as ed25519_public;
 pub use hash::{Digest, Hmac, digest};
-pub use symmetric::{Cipher, gcm_open, gcm_seal};
+pub use symmetric::{Cipher, cfb, gcm_open, gcm_seal};
 
 use super::{CryptScheme, KeySpec, PrivateParts, PublicParts, SecretParts, SignScheme};
 use crate::error::{Error, Result, fail};
@@ -85,11 +85,7 @@ impl PrivateKey {
     pub fn sign(&self, scheme: &SignScheme, input: &[u8]) -> Result<Vec<u8>> {
         let _pass = ffi::begin_drawing();
         match (&self.0, scheme) {
-            (Private::Rsa(key), SignScheme::RsaPkcs1) => key.sign_pkcs1(input),
-            (Private::Rsa(key), SignScheme::RsaPss { hash, mgf, salt }) => {
-                key.sign_pss(*hash, *mgf, *salt, input)
-            }
-            (Private::Rsa(key), SignScheme::RsaRaw) => key.sign_raw(input),
+            (Private::Rsa(key), _) => key.sign(scheme, input),
             (Private::Ec(key), SignScheme::Ecdsa) => key.sign(input),
             (Private::Ed25519(key), SignScheme::EdDsa { prehash, context }) => {
                 key.sign(*prehash, context.as_deref(), input)
@@ -157,6 +153,38 @@ impl PublicKey {
         let _pass = ffi::begin_drawing();
         match &self.0 {
             Public::Rsa(key) => key.encrypt(scheme, plaintext),
+            _ => Err(wrong_type()),
+        }
+    }
+
+    /// The block, as long as the modulus, of which the raw RSA operation makes the signature over
+    /// `input`: the first half of [`PrivateKey::sign`], for a private half that lives elsewhere.
+    ///
+    /// Refuses what that refuses, but for a raw integer that is not below the modulus.
+    pub fn pad_to_sign(&self, scheme: &SignScheme, input: &[u8]) -> Result<Vec<u8>> {
+        let _pass = ffi::begin_drawing();
+        match &self.0 {
+            Public::Rsa(key) => Ok(key.pad_to_sign(scheme, input)?.into_owned()),
+            _ => Err(wrong_type()),
+        }
+    }
+
+    /// The message in `block`, which the raw RSA operation made of `ciphertext`: the second half of
+    /// [`PrivateKey::decrypt`], for a private half that lives elsewhere. `rejection_key` is a secret
+    /// of any length that stays with the key (see [`super::pkcs1`]).
+    ///
+    /// `CKR_ENCRYPTED_DATA_LEN_RANGE` unless block and ciphertext are as long as the modulus. A
+    /// block that came without its leading zeros is to be given them back first: their number is
+    /// secret.
+    pub fn unpad_decrypted(
+        &self,
+        scheme: &CryptScheme,
+        block: &[u8],
+        ciphertext: &[u8],
+        rejection_key: &[u8],
+    ) -> Result<Secret> {
+        match &self.0 {
+            Public::Rsa(key) => key.unpad_decrypted(scheme, block, ciphertext, rejection_key),
             _ => Err(wrong_type()),
         }
     }

@@ -1,11 +1,10 @@
 //! RSA: PKCS #1 v1.5, PSS, OAEP (RFC 8017) and the raw operation.
 
-use super::super::{Crt, CryptScheme, Hash, PrivateParts, PublicParts, SecretParts, pkcs1};
-use super::ffi::{
-    Bignum, Pkey, PkeyOperation, Rsa, check, failed_with, md, refused, secret_integer,
-    write_integer,
+use super::super::{
+    Crt, CryptScheme, Hash, PrivateParts, PublicParts, SecretParts, SignScheme, oaep, pkcs1,
 };
-use super::{internal, random};
+use super::ffi::{Bignum, Rsa, check, failed_with, md, refused, secret_integer, write_integer};
+use super::{internal, random, wrong_type};
 use crate::error::{Error, Result, fail};
 use crate::memory::Secret;
 use aws_lc_sys as c;
@@ -14,6 +13,7 @@ use cryptoki_sys::{
     CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_GENERAL_ERROR,
     CKR_MECHANISM_PARAM_INVALID, CKR_SIGNATURE_INVALID, CKR_SIGNATURE_LEN_RANGE,
 };
+use std::borrow::Cow;
 use std::ffi::c_int;
 use std::ops::RangeInclusive;
 use std::ptr;
@@ -150,6 +150,19 @@ impl PublicKey {
         self.bits.div_ceil(8)
     }
 
+    /// `rv` unless `block` is as long as the modulus.
+    fn check_len(&self, block: &[u8], rv: CK_RV) -> Result<()> {
+        if block.len() != self.len() {
+            return fail!(
+                rv,
+                "{} bytes for an RSA modulus of {}",
+                block.len(),
+                self.len()
+            );
+        }
+        Ok(())
+    }
+
     /// One RSA operation without padding, from `block` into `out`, both as long as the modulus.
     fn transform(
         &self,
@@ -158,14 +171,8 @@ impl PublicKey {
         out: &mut [u8],
         refusals: Refusals,
     ) -> Result<()> {
-        if block.len() != self.len() || out.len() != self.len() {
-            return fail!(
-                refusals.length,
-                "{} bytes for an RSA modulus of {}",
-                block.len(),
-                self.len()
-            );
-        }
+        self.check_len(block, refusals.length)?;
+        self.check_len(out, CKR_GENERAL_ERROR)?;
         let mut written = 0;
         // SAFETY: the key is live, and AWS-LC locks what the operation writes in it; both buffers
         // are as long as the modulus.
@@ -209,14 +216,7 @@ impl PublicKey {
 
     /// Checks that the RSA operation makes `input` of `signature`.
     pub fn verify_raw(&self, input: &[u8], signature: &[u8]) -> Result<()> {
-        if input.len() != self.len() {
-            return fail!(
-                CKR_DATA_LEN_RANGE,
-                "{} bytes for an RSA modulus of {}",
-                input.len(),
-                self.len()
-            );
-        }
+        self.check_len(input, CKR_DATA_LEN_RANGE)?;
         same(&self.recover(signature)?, input)
     }
 
@@ -248,6 +248,55 @@ impl PublicKey {
             CKR_SIGNATURE_INVALID,
             "the RSASSA-PSS signature does not hold",
         )
+    }
+
+    /// The block to which the raw private operation is applied to sign `input`.
+    pub fn pad_to_sign<'a>(&self, scheme: &SignScheme, input: &'a [u8]) -> Result<Cow<'a, [u8]>> {
+        match scheme {
+            // RFC 8017 8.2.1 step 1, without the hash.
+            SignScheme::RsaPkcs1 => Ok(pkcs1::pad_type1(input, self.len())?.into()),
+            SignScheme::RsaPss { hash, mgf, salt } => {
+                Ok(self.pad_pss(*hash, *mgf, *salt, input)?.into())
+            }
+            SignScheme::RsaRaw => {
+                self.check_len(input, CKR_DATA_LEN_RANGE)?;
+                Ok(input.into())
+            }
+            SignScheme::Ecdsa | SignScheme::EdDsa { .. } => Err(wrong_type()),
+        }
+    }
+
+    /// EMSA-PSS over a digest (RFC 8017 9.1.1).
+    fn pad_pss(&self, hash: Hash, mgf: Hash, salt: usize, digest: &[u8]) -> Result<Vec<u8>> {
+        let salt = self.pss_salt(hash, salt, digest)?;
+        let mut block = vec![0; self.len()];
+        // SAFETY: the key is live; the digest has the length of its hash function and the block
+        // that of the modulus, which is what the call reads and writes.
+        let done = unsafe {
+            c::RSA_padding_add_PKCS1_PSS_mgf1(
+                self.rsa.as_ptr(),
+                block.as_mut_ptr(),
+                digest.as_ptr(),
+                md(hash),
+                md(mgf),
+                salt,
+            )
+        };
+        check(done, CKR_GENERAL_ERROR, "AWS-LC gave no PSS padding")?;
+        Ok(block)
+    }
+
+    /// The message in the block that the raw private operation made of `ciphertext`.
+    pub fn unpad_decrypted(
+        &self,
+        scheme: &CryptScheme,
+        block: &[u8],
+        ciphertext: &[u8],
+        rejection_key: &[u8],
+    ) -> Result<Secret> {
+        self.check_len(block, CKR_ENCRYPTED_DATA_LEN_RANGE)?;
+        self.check_len(ciphertext, CKR_ENCRYPTED_DATA_LEN_RANGE)?;
+        scheme.unpad(Secret::copy_of(block)?, ciphertext, rejection_key)
     }
 
     /// The salt length as AWS-LC takes it, after RFC 8017 9.1.1 steps 2 and 3.
@@ -316,7 +365,7 @@ impl PublicKey {
     }
 
     fn pad_oaep(&self, hash: Hash, mgf: Hash, label: &[u8], plaintext: &[u8]) -> Result<Secret> {
-        self.check_room(plaintext, oaep_overhead(hash))?;
+        self.check_room(plaintext, oaep::overhead(hash))?;
         let mut block = Secret::zeroed(self.len())?;
         // SAFETY: every buffer is readable or writable for its length.
         let done = unsafe {
@@ -394,126 +443,20 @@ impl PrivateKey {
         Ok(out)
     }
 
-    /// The RSA operation on `block`, an integer as long as the modulus.
-    pub fn sign_raw(&self, block: &[u8]) -> Result<Vec<u8>> {
+    /// Signs `input`.
+    pub fn sign(&self, scheme: &SignScheme, input: &[u8]) -> Result<Vec<u8>> {
+        let block = self.key.pad_to_sign(scheme, input)?;
         let mut signature = vec![0; self.key.len()];
         self.key
-            .transform(c::RSA_sign_raw, block, &mut signature, DATA)?;
+            .transform(c::RSA_sign_raw, &block, &mut signature, DATA)?;
         Ok(signature)
-    }
-
-    /// RSASSA-PKCS1-v1_5 without the hash (RFC 8017 8.2.1 steps 2 and 3).
-    pub fn sign_pkcs1(&self, input: &[u8]) -> Result<Vec<u8>> {
-        self.sign_raw(&pkcs1::pad_type1(input, self.key.len())?)
-    }
-
-    /// RSASSA-PSS over a digest.
-    pub fn sign_pss(&self, hash: Hash, mgf: Hash, salt: usize, digest: &[u8]) -> Result<Vec<u8>> {
-        let salt = self.key.pss_salt(hash, salt, digest)?;
-        let mut block = vec![0; self.key.len()];
-        // SAFETY: the key is live; the digest has the length of its hash function and the block
-        // that of the modulus, which is what the call reads and writes.
-        let done = unsafe {
-            c::RSA_padding_add_PKCS1_PSS_mgf1(
-                self.key.rsa.as_ptr(),
-                block.as_mut_ptr(),
-                digest.as_ptr(),
-                md(hash),
-                md(mgf),
-                salt,
-            )
-        };
-        check(done, CKR_GENERAL_ERROR, "AWS-LC gave no PSS padding")?;
-        self.sign_raw(&block)
     }
 
     /// Decrypts `ciphertext`.
     pub fn decrypt(&self, scheme: &CryptScheme, ciphertext: &[u8]) -> Result<Secret> {
-        match scheme {
-            CryptScheme::RsaRaw => self.raw(c::RSA_decrypt, ciphertext, CIPHERTEXT),
-            CryptScheme::RsaPkcs1 => {
-                let block = self.raw(c::RSA_decrypt, ciphertext, CIPHERTEXT)?;
-                pkcs1::unpad_type2(&block, ciphertext, &self.rejection_key)
-            }
-            CryptScheme::RsaOaep { hash, mgf, label } => {
-                self.decrypt_oaep(*hash, *mgf, label, ciphertext)
-            }
-        }
+        let block = self.raw(c::RSA_decrypt, ciphertext, CIPHERTEXT)?;
+        scheme.unpad(block, ciphertext, &self.rejection_key)
     }
-
-    /// One error for every fault, lest it tell where the padding broke (RFC 8017 7.1.2, Manger).
-    fn decrypt_oaep(
-        &self,
-        hash: Hash,
-        mgf: Hash,
-        label: &[u8],
-        ciphertext: &[u8],
-    ) -> Result<Secret> {
-        if ciphertext.len() != self.key.len() || self.key.len() < oaep_overhead(hash) {
-            return fail!(
-                CKR_ENCRYPTED_DATA_LEN_RANGE,
-                "{} bytes for an RSA modulus of {}",
-                ciphertext.len(),
-                self.key.len()
-            );
-        }
-        let operation = self.oaep_operation(hash, mgf, label)?;
-        let mut plaintext = Secret::zeroed(self.key.len())?;
-        let mut len = plaintext.len();
-        // SAFETY: the operation is live and started; `plaintext` has room for the modulus length
-        // that `len` says, and the ciphertext is readable for its length.
-        let done = unsafe {
-            c::EVP_PKEY_decrypt(
-                operation.as_ptr(),
-                plaintext.as_mut_ptr(),
-                &mut len,
-                ciphertext.as_ptr(),
-                ciphertext.len(),
-            )
-        };
-        check(done, CKR_ENCRYPTED_DATA_INVALID, "OAEP decryption failed")?;
-        Secret::copy_of(plaintext.get(..len).unwrap_or_default())
-    }
-
-    fn oaep_operation(&self, hash: Hash, mgf: Hash, label: &[u8]) -> Result<PkeyOperation> {
-        // SAFETY: the constructor has no preconditions.
-        let pkey = Pkey::own(unsafe { c::EVP_PKEY_new() })?;
-        // SAFETY: both objects are live; the new one takes a share in the key.
-        let shared = unsafe { c::EVP_PKEY_set1_RSA(pkey.as_ptr(), self.key.rsa.as_ptr()) };
-        check(shared, CKR_GENERAL_ERROR, "AWS-LC refused an RSA key")?;
-        // SAFETY: the key is live; the operation takes a share in it.
-        let operation =
-            PkeyOperation::own(unsafe { c::EVP_PKEY_CTX_new(pkey.as_ptr(), ptr::null_mut()) })?;
-        // SAFETY: the operation is live. The label is copied into AWS-LC's own memory, as the
-        // operation frees it in the end; when it is not taken, it is freed here.
-        let done = unsafe {
-            let ctx = operation.as_ptr();
-            c::EVP_PKEY_decrypt_init(ctx) == 1
-                && c::EVP_PKEY_CTX_set_rsa_padding(ctx, c::RSA_PKCS1_OAEP_PADDING) == 1
-                && c::EVP_PKEY_CTX_set_rsa_oaep_md(ctx, md(hash)) == 1
-                && c::EVP_PKEY_CTX_set_rsa_mgf1_md(ctx, md(mgf)) == 1
-                && (label.is_empty() || {
-                    let copy = c::OPENSSL_memdup(label.as_ptr().cast(), label.len());
-                    let taken = !copy.is_null()
-                        && c::EVP_PKEY_CTX_set0_rsa_oaep_label(ctx, copy.cast(), label.len()) == 1;
-                    if !taken {
-                        c::OPENSSL_free(copy);
-                    }
-                    taken
-                })
-        };
-        check(
-            done.into(),
-            CKR_GENERAL_ERROR,
-            "AWS-LC refused the parameters of OAEP",
-        )?;
-        Ok(operation)
-    }
-}
-
-/// Bytes of an OAEP block that are not message (RFC 8017 7.1.1 step 1b).
-fn oaep_overhead(hash: Hash) -> usize {
-    2 * hash.len() + 2
 }
 
 fn same(recovered: &[u8], expected: &[u8]) -> Result<()> {

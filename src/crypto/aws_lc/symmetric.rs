@@ -46,30 +46,9 @@ impl Cipher {
                 _ => return Err(key_size()),
             }
         };
-        let iv_len = if mode == CipherMode::Ecb { 0 } else { BLOCK };
-        if iv.len() != iv_len {
-            return fail!(
-                CKR_MECHANISM_PARAM_INVALID,
-                "the IV of this AES mode has {iv_len} bytes, not {}",
-                iv.len()
-            );
-        }
-        // SAFETY: the constructor has no preconditions.
-        let state = CipherState::own(unsafe { c::EVP_CIPHER_CTX_new() })?;
-        // SAFETY: the state is live; key and IV have the lengths that the cipher reads.
-        let done = unsafe {
-            c::EVP_CipherInit_ex(
-                state.as_ptr(),
-                cipher,
-                ptr::null_mut(),
-                key.as_ptr(),
-                iv.as_ptr(),
-                c_int::from(direction == Direction::Encrypt),
-            )
-        };
-        check(done, CKR_GENERAL_ERROR, "AWS-LC refused an AES key")?;
         Ok(Self {
-            state,
+            // SAFETY: the table is the one for this length of the key.
+            state: unsafe { start(cipher, direction, key, iv)? },
             whole_blocks: mode != CipherMode::Ctr,
         })
     }
@@ -80,20 +59,77 @@ impl Cipher {
         if self.whole_blocks && !data.len().is_multiple_of(BLOCK) {
             return fail!(CKR_DATA_LEN_RANGE, "this AES mode takes whole blocks");
         }
-        if data.is_empty() {
-            return Ok(());
-        }
-        // SAFETY: the state was started; input and output are the same bytes, which AWS-LC allows.
-        let done = unsafe {
-            c::EVP_Cipher(
-                self.state.as_ptr(),
-                data.as_mut_ptr(),
-                data.as_ptr(),
-                data.len(),
-            )
-        };
-        check(done, CKR_GENERAL_ERROR, "AWS-LC broke off an AES operation")
+        step(&self.state, data)
     }
+}
+
+/// Encrypts or decrypts the whole of `data` in place with AES in cipher feedback mode, 128 bits at a
+/// time (CFB128, SP 800-38A 6.3). Any length: of the last block as much counts as there is.
+///
+/// `CKR_KEY_SIZE_RANGE` unless the key has 16, 24 or 32 bytes; `CKR_MECHANISM_PARAM_INVALID` unless
+/// the IV has 16.
+pub fn cfb(direction: Direction, key: &[u8], iv: &[u8], data: &mut [u8]) -> Result<()> {
+    ffi::begin();
+    // SAFETY: the calls have no preconditions and return static tables.
+    let cipher = unsafe {
+        match key.len() {
+            16 => c::EVP_aes_128_cfb128(),
+            24 => c::EVP_aes_192_cfb128(),
+            32 => c::EVP_aes_256_cfb128(),
+            _ => return Err(key_size()),
+        }
+    };
+    // SAFETY: the table is the one for this length of the key.
+    let state = unsafe { start(cipher, direction, key, iv)? };
+    step(&state, data)
+}
+
+/// A cipher that has its key and IV; `CKR_MECHANISM_PARAM_INVALID` unless the IV has the length of
+/// the mode.
+///
+/// # Safety
+/// `cipher` is a static table of AWS-LC for keys as long as `key`.
+unsafe fn start(
+    cipher: *const c::EVP_CIPHER,
+    direction: Direction,
+    key: &[u8],
+    iv: &[u8],
+) -> Result<CipherState> {
+    // SAFETY: the table is static by the contract above.
+    let iv_len = unsafe { c::EVP_CIPHER_iv_length(cipher) } as usize;
+    if iv.len() != iv_len {
+        return fail!(
+            CKR_MECHANISM_PARAM_INVALID,
+            "the IV of this AES mode has {iv_len} bytes, not {}",
+            iv.len()
+        );
+    }
+    // SAFETY: the constructor has no preconditions.
+    let state = CipherState::own(unsafe { c::EVP_CIPHER_CTX_new() })?;
+    // SAFETY: the state is live; key and IV have the lengths that the cipher reads.
+    let done = unsafe {
+        c::EVP_CipherInit_ex(
+            state.as_ptr(),
+            cipher,
+            ptr::null_mut(),
+            key.as_ptr(),
+            iv.as_ptr(),
+            c_int::from(direction == Direction::Encrypt),
+        )
+    };
+    check(done, CKR_GENERAL_ERROR, "AWS-LC refused an AES key")?;
+    Ok(state)
+}
+
+/// Encrypts or decrypts `data`, which fits the mode, in place.
+fn step(state: &CipherState, data: &mut [u8]) -> Result<()> {
+    if data.is_empty() {
+        return Ok(());
+    }
+    // SAFETY: the state was started; input and output are the same bytes, which AWS-LC allows.
+    let done =
+        unsafe { c::EVP_Cipher(state.as_ptr(), data.as_mut_ptr(), data.as_ptr(), data.len()) };
+    check(done, CKR_GENERAL_ERROR, "AWS-LC broke off an AES operation")
 }
 
 /// Encrypts with AES-GCM: `ciphertext ‖ tag`.

@@ -1,4 +1,4 @@
-//! ECDSA and EdDSA: signatures and keys.
+//! ECDSA, EdDSA and ECDH: signatures, shared secrets and keys.
 
 use super::*;
 
@@ -108,6 +108,61 @@ fn public_halves_of_private_values() {
     both_give!(engine => engine::ed25519_public(&pattern(32)).unwrap());
     for len in [0, 31, 33] {
         both_refuse!(CKR_ATTRIBUTE_VALUE_INVALID, engine => engine::ed25519_public(&pattern(len)));
+    }
+}
+
+#[test]
+fn shared_secrets() {
+    for curve in Curve::ALL {
+        let mut keys = Vec::new();
+        for parts in [
+            aws_lc::generate(&KeySpec::Ec(curve)).unwrap(),
+            rustcrypto::generate(&KeySpec::Ec(curve)).unwrap(),
+        ] {
+            let (PublicParts::Ec { point, .. }, SecretParts::Ec { d }) =
+                (parts.public, parts.secret)
+            else {
+                panic!("an EC key");
+            };
+            keys.push((point, d));
+        }
+        let (first, second) = (&keys[0], &keys[1]);
+        let shared =
+            both_give!(engine => engine::agree(curve, &first.1, &second.0).unwrap().to_vec());
+        let again =
+            both_give!(engine => engine::agree(curve, &second.1, &first.0).unwrap().to_vec());
+        assert_eq!((shared.len(), &shared), (curve.len(), &again));
+
+        // Some of these begin with a zero, and keep it.
+        let mut d = vec![0; curve.len()];
+        for low in 1..=100 {
+            d[curve.len() - 1] = low;
+            let x = both_give!(engine => engine::agree(curve, &d, &first.0).unwrap().to_vec());
+            assert_eq!(x.len(), curve.len());
+        }
+
+        let mut off_curve = first.0.clone();
+        off_curve[2 * curve.len()] ^= 1;
+        let infinity = vec![0];
+        let mut compressed = first.0[..=curve.len()].to_vec();
+        compressed[0] = 2 + (first.0[2 * curve.len()] & 1);
+        let mut hybrid = first.0.clone();
+        hybrid[0] = 6 + (first.0[2 * curve.len()] & 1);
+        for point in [off_curve, infinity, compressed, hybrid, vec![]] {
+            both_refuse!(CKR_ATTRIBUTE_VALUE_INVALID, engine => {
+                engine::agree(curve, &second.1, &point)
+            });
+        }
+        for d in [
+            vec![0; curve.len()],
+            vec![0xff; curve.len()],
+            vec![1; curve.len() - 1],
+            vec![],
+        ] {
+            both_refuse!(CKR_ATTRIBUTE_VALUE_INVALID, engine => {
+                engine::agree(curve, &d, &first.0)
+            });
+        }
     }
 }
 

@@ -264,6 +264,99 @@ fn oaep_blocks_that_are_almost_right() {
     }
 }
 
+/// What an engine pads, the raw operation of the other makes a signature of that the first takes.
+#[test]
+fn padding_for_raw_signatures() {
+    for parts in rsa_keys() {
+        let (aws_lc, rustcrypto) = (
+            AwsLc::public(&parts.public).unwrap(),
+            RustCrypto::public(&parts.public).unwrap(),
+        );
+        let (len, digest) = (parts.public.output_len(), pattern(32));
+        let mut integer = pattern(len);
+        integer[0] = 0;
+        let pss = |salt| SignScheme::RsaPss {
+            hash: Hash::Sha256,
+            mgf: Hash::Sha384,
+            salt,
+        };
+        // The blocks are the same, unless there is a salt.
+        for (scheme, input) in [
+            (SignScheme::RsaPkcs1, &digest),
+            (SignScheme::RsaRaw, &integer),
+            (pss(0), &digest),
+        ] {
+            both_give!(engine => engine::PublicKey::from_parts(&parts.public)
+                .unwrap()
+                .pad_to_sign(&scheme, input)
+                .unwrap());
+        }
+        let longest = (parts.public.bits() - 1).div_ceil(8) - 34;
+        for scheme in [pss(32), pss(longest)] {
+            let block = aws_lc.pad_to_sign(&scheme, &digest).unwrap();
+            let signature = RustCrypto::private(parts)
+                .unwrap()
+                .sign(&SignScheme::RsaRaw, &block)
+                .unwrap();
+            rustcrypto.verify(&scheme, &digest, &signature).unwrap();
+            let block = rustcrypto.pad_to_sign(&scheme, &digest).unwrap();
+            let signature = AwsLc::private(parts)
+                .unwrap()
+                .sign(&SignScheme::RsaRaw, &block)
+                .unwrap();
+            aws_lc.verify(&scheme, &digest, &signature).unwrap();
+        }
+        for (scheme, input, rv) in [
+            (SignScheme::RsaPkcs1, pattern(len - 10), CKR_DATA_LEN_RANGE),
+            (SignScheme::RsaRaw, pattern(len - 1), CKR_DATA_LEN_RANGE),
+            (pss(32), pattern(31), CKR_DATA_LEN_RANGE),
+            (pss(longest + 1), pattern(32), CKR_MECHANISM_PARAM_INVALID),
+            (SignScheme::Ecdsa, pattern(32), CKR_KEY_TYPE_INCONSISTENT),
+        ] {
+            both_refuse!(rv, engine => engine::PublicKey::from_parts(&parts.public)
+                .unwrap()
+                .pad_to_sign(&scheme, &input));
+        }
+    }
+}
+
+#[test]
+fn messages_of_raw_decryptions() {
+    for parts in rsa_keys() {
+        let len = parts.public.output_len();
+        let private = AwsLc::private(parts).unwrap();
+        for scheme in [
+            CryptScheme::RsaRaw,
+            CryptScheme::RsaPkcs1,
+            CryptScheme::RsaOaep {
+                hash: Hash::Sha256,
+                mgf: Hash::Sha1,
+                label: pattern(9),
+            },
+        ] {
+            let raw = scheme == CryptScheme::RsaRaw;
+            let mut message = pattern(if raw { len } else { 40 });
+            message[0] = 0;
+            let public = RustCrypto::public(&parts.public).unwrap();
+            let ciphertext = public.encrypt(&scheme, &message).unwrap();
+            let block = private.decrypt(&CryptScheme::RsaRaw, &ciphertext).unwrap();
+            let found = both_give!(engine => engine::PublicKey::from_parts(&parts.public)
+                .unwrap()
+                .unpad_decrypted(&scheme, &block, &ciphertext, b"rejection")
+                .unwrap()
+                .to_vec());
+            assert_eq!(found, message);
+            for (block, ciphertext) in [(&block[1..], &ciphertext[..]), (&block, &[0; 8])] {
+                both_refuse!(CKR_ENCRYPTED_DATA_LEN_RANGE, engine => {
+                    engine::PublicKey::from_parts(&parts.public)
+                        .unwrap()
+                        .unpad_decrypted(&scheme, block, ciphertext, b"rejection")
+                });
+            }
+        }
+    }
+}
+
 #[test]
 fn rsa_raw_encryption() {
     for parts in rsa_keys() {

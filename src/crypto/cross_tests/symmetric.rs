@@ -87,6 +87,37 @@ fn aes_modes() {
 }
 
 #[test]
+fn aes_cfb() {
+    let iv = pattern(16);
+    for key in [16, 24, 32].map(pattern) {
+        for plaintext in [0, 1, 15, 16, 17, 160, 1001].map(pattern) {
+            let ciphertext = both_give!(engine => {
+                let mut data = plaintext.clone();
+                engine::cfb(Direction::Encrypt, &key, &iv, &mut data).unwrap();
+                data
+            });
+            let decrypted = both_give!(engine => {
+                let mut data = ciphertext.clone();
+                engine::cfb(Direction::Decrypt, &key, &iv, &mut data).unwrap();
+                data
+            });
+            assert_eq!(decrypted, plaintext);
+        }
+    }
+    for (key, iv, rv) in [
+        (0, 16, CKR_KEY_SIZE_RANGE),
+        (17, 16, CKR_KEY_SIZE_RANGE),
+        (32, 0, CKR_MECHANISM_PARAM_INVALID),
+        (16, 17, CKR_MECHANISM_PARAM_INVALID),
+    ] {
+        let (key, iv) = (pattern(key), pattern(iv));
+        both_refuse!(rv, engine => {
+            engine::cfb(Direction::Encrypt, &key, &iv, &mut [0; 20])
+        });
+    }
+}
+
+#[test]
 fn aes_gcm() {
     for key_len in [16, 24, 32] {
         for iv_len in [1, 8, 12, 16, 60, 256] {

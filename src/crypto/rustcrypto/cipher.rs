@@ -1,4 +1,4 @@
-//! AES: ECB, CBC and CTR (SP 800-38A), GCM (SP 800-38D).
+//! AES: ECB, CBC, CTR and CFB (SP 800-38A), GCM (SP 800-38D).
 
 use crate::crypto::{CipherMode, Direction};
 use crate::error::{Error, Result, fail};
@@ -126,6 +126,37 @@ fn step<A: Aes>(mode: CipherMode, direction: Direction, key: &[u8], iv: &[u8]) -
             stream(ctr::Ctr128BE::<A>::new_from_slices(key, iv).map_err(refused)?)
         }
     })
+}
+
+/// Encrypts or decrypts the whole of `data` in place with AES in cipher feedback mode, 128 bits at a
+/// time (CFB128, SP 800-38A 6.3). Any length: of the last block as much counts as there is.
+///
+/// `CKR_KEY_SIZE_RANGE` for no key size of AES; `CKR_MECHANISM_PARAM_INVALID` for an IV that is not
+/// 16 bytes.
+pub fn cfb(direction: Direction, key: &[u8], iv: &[u8], data: &mut [u8]) -> Result<()> {
+    with_key!(key, feed_back(direction, key, iv, data))
+}
+
+fn feed_back<A: Aes>(direction: Direction, key: &[u8], iv: &[u8], data: &mut [u8]) -> Result<()> {
+    // The key has the length of `A`.
+    let refused = |_| {
+        Error::new(
+            CKR_MECHANISM_PARAM_INVALID,
+            format!(
+                "an IV of {} bytes, not {BLOCK}, for AES in mode Cfb",
+                iv.len()
+            ),
+        )
+    };
+    match direction {
+        Direction::Encrypt => cfb_mode::Encryptor::<A>::new_from_slices(key, iv)
+            .map_err(refused)?
+            .encrypt(data),
+        Direction::Decrypt => cfb_mode::Decryptor::<A>::new_from_slices(key, iv)
+            .map_err(refused)?
+            .decrypt(data),
+    }
+    Ok(())
 }
 
 fn blocks(data: &mut [u8]) -> &mut [Block] {

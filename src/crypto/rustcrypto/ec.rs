@@ -1,4 +1,4 @@
-//! ECDSA over the NIST prime curves (FIPS 186-5, SP 800-186).
+//! ECDSA and ECDH over the NIST prime curves (FIPS 186-5, SP 800-56A, SP 800-186).
 
 use super::{check_signature_len, random};
 use crate::crypto::Curve;
@@ -57,6 +57,13 @@ pub fn public_point(curve: Curve, d: &[u8]) -> Result<Vec<u8>> {
 
 /// `CKR_ATTRIBUTE_VALUE_INVALID` unless `point` is `04 ‖ x ‖ y` and on the curve.
 pub fn check_point(curve: Curve, point: &[u8]) -> Result<()> {
+    check_form(curve, point)?;
+    on_curve!(curve, check_on_curve(point))
+}
+
+/// `CKR_ATTRIBUTE_VALUE_INVALID` unless `point` is `04 ‖ x ‖ y`; the crates would also take a
+/// compressed point.
+fn check_form(curve: Curve, point: &[u8]) -> Result<()> {
     if point.len() != 1 + 2 * curve.len() || point.first() != Some(&4) {
         return fail!(
             CKR_ATTRIBUTE_VALUE_INVALID,
@@ -64,7 +71,16 @@ pub fn check_point(curve: Curve, point: &[u8]) -> Result<()> {
             point.len()
         );
     }
-    on_curve!(curve, check_on_curve(point))
+    Ok(())
+}
+
+/// The x coordinate of `d`·`peer_point`, as long as the field (ECDH, SP 800-56A 5.7.1.2).
+///
+/// `CKR_ATTRIBUTE_VALUE_INVALID` unless `peer_point` is an uncompressed point of the curve, and `d`
+/// a private value as [`public_point`] takes it.
+pub fn agree(curve: Curve, d: &[u8], peer_point: &[u8]) -> Result<Secret> {
+    check_form(curve, peer_point)?;
+    on_curve!(curve, agree_on_curve(d, peer_point))
 }
 
 /// `r ‖ s` over a digest of any length, under the private value `d`.
@@ -139,6 +155,11 @@ fn parse_point<C: NistCurve>(point: &[u8]) -> Result<elliptic_curve::PublicKey<C
 
 fn check_on_curve<C: NistCurve>(point: &[u8]) -> Result<()> {
     parse_point::<C>(point).map(|_| ())
+}
+
+fn agree_on_curve<C: NistCurve>(d: &[u8], peer_point: &[u8]) -> Result<Secret> {
+    let shared = parse_scalar::<C>(d)?.diffie_hellman(&parse_point(peer_point)?);
+    Secret::copy_of(shared.raw_secret_bytes())
 }
 
 fn point_of<C: NistCurve>(d: &[u8]) -> Result<Vec<u8>> {

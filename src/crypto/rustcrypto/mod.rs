@@ -11,8 +11,8 @@ mod hash;
 mod padding;
 mod rsa;
 
-pub use cipher::{Cipher, gcm_open, gcm_seal};
-pub use ec::public_point;
+pub use cipher::{Cipher, cfb, gcm_open, gcm_seal};
+pub use ec::{agree, public_point};
 pub use ed25519::public_key as ed25519_public;
 pub use hash::{Digest, Hmac, digest};
 
@@ -110,11 +110,7 @@ impl PrivateKey {
     /// `CKR_MECHANISM_PARAM_INVALID` for a salt that does not fit or a context out of range.
     pub fn sign(&self, scheme: &SignScheme, input: &[u8]) -> Result<Vec<u8>> {
         match (&self.0, scheme) {
-            (Private::Rsa(key), SignScheme::RsaPkcs1) => key.sign_pkcs1(input),
-            (Private::Rsa(key), SignScheme::RsaPss { hash, mgf, salt }) => {
-                key.sign_pss(*hash, *mgf, *salt, input)
-            }
-            (Private::Rsa(key), SignScheme::RsaRaw) => key.sign_raw(input),
+            (Private::Rsa(key), _) => key.sign(scheme, input),
             (Private::Ec { curve, d }, SignScheme::Ecdsa) => ec::sign(*curve, d, input),
             (Private::Ed25519 { seed, public }, SignScheme::EdDsa { prehash, context }) => {
                 ed25519::sign(seed, public, *prehash, context.as_deref(), input)
@@ -129,15 +125,9 @@ impl PrivateKey {
     /// Whatever is wrong with OAEP is the same `CKR_ENCRYPTED_DATA_INVALID`; bad PKCS #1 v1.5
     /// padding is no error at all but another message (see [`super::pkcs1`]).
     pub fn decrypt(&self, scheme: &CryptScheme, ciphertext: &[u8]) -> Result<Secret> {
-        let Private::Rsa(key) = &self.0 else {
-            return inconsistent();
-        };
-        match scheme {
-            CryptScheme::RsaPkcs1 => key.decrypt_pkcs1(ciphertext),
-            CryptScheme::RsaOaep { hash, mgf, label } => {
-                key.decrypt_oaep(*hash, *mgf, label, ciphertext)
-            }
-            CryptScheme::RsaRaw => key.decrypt_raw(ciphertext),
+        match &self.0 {
+            Private::Rsa(key) => key.decrypt(scheme, ciphertext),
+            _ => inconsistent(),
         }
     }
 }
@@ -204,6 +194,37 @@ impl PublicKey {
                 key.encrypt_oaep(*hash, *mgf, label, plaintext)
             }
             CryptScheme::RsaRaw => key.encrypt_raw(plaintext),
+        }
+    }
+
+    /// The block, as long as the modulus, of which the raw RSA operation makes the signature over
+    /// `input`: the first half of [`PrivateKey::sign`], for a private half that lives elsewhere.
+    ///
+    /// Refuses what that refuses, but for a raw integer that is not below the modulus.
+    pub fn pad_to_sign(&self, scheme: &SignScheme, input: &[u8]) -> Result<Vec<u8>> {
+        match &self.0 {
+            Public::Rsa(key) => key.pad_to_sign(scheme, input),
+            _ => inconsistent(),
+        }
+    }
+
+    /// The message in `block`, which the raw RSA operation made of `ciphertext`: the second half of
+    /// [`PrivateKey::decrypt`], for a private half that lives elsewhere. `rejection_key` is a secret
+    /// of any length that stays with the key (see [`super::pkcs1`]).
+    ///
+    /// `CKR_ENCRYPTED_DATA_LEN_RANGE` unless block and ciphertext are as long as the modulus. A
+    /// block that came without its leading zeros is to be given them back first: their number is
+    /// secret.
+    pub fn unpad_decrypted(
+        &self,
+        scheme: &CryptScheme,
+        block: &[u8],
+        ciphertext: &[u8],
+        rejection_key: &[u8],
+    ) -> Result<Secret> {
+        match &self.0 {
+            Public::Rsa(key) => key.unpad_decrypted(scheme, block, ciphertext, rejection_key),
+            _ => inconsistent(),
         }
     }
 }

@@ -1,14 +1,13 @@
-//! The paddings of RSA that are not in [`crate::crypto::pkcs1`]: RSAES-PKCS1-v1_5 encryption, OAEP
-//! and PSS (RFC 8017), with any pair of hash functions.
+//! The paddings of RSA that are not in [`crate::crypto::pkcs1`] and [`crate::crypto::oaep`]:
+//! RSAES-PKCS1-v1_5 and OAEP encryption, and PSS (RFC 8017), with any pair of hash functions.
 
 use super::hash::{Digest, digest};
 use super::random;
+use crate::crypto::oaep::{self, mask};
 use crate::crypto::{Hash, pkcs1::OVERHEAD};
 use crate::error::{Error, Result, fail};
 use crate::memory::Secret;
-use cryptoki_sys::{CKR_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_INVALID, CKR_MECHANISM_PARAM_INVALID};
-use subtle::{Choice, ConditionallySelectable, ConstantTimeEq};
-use zeroize::Zeroizing;
+use cryptoki_sys::{CKR_DATA_LEN_RANGE, CKR_MECHANISM_PARAM_INVALID};
 
 /// `00 02 ‖ random bytes that are not zero ‖ 00 ‖ plaintext` (7.2.1).
 pub fn pad_type2(plaintext: &[u8], modulus_len: usize) -> Result<Secret> {
@@ -38,7 +37,7 @@ pub fn oaep_encode(
     modulus_len: usize,
 ) -> Result<Secret> {
     let Some(zeros) = modulus_len
-        .checked_sub(2 * hash.len() + 2)
+        .checked_sub(oaep::overhead(hash))
         .and_then(|room| room.checked_sub(plaintext.len()))
     else {
         return too_long(plaintext.len(), modulus_len);
@@ -47,41 +46,9 @@ pub fn oaep_encode(
     random(&mut seed)?;
     let label = digest(hash, label);
     let mut block = concatenate(&[&label, &vec![0; zeros], &[1], plaintext])?;
-    mask(mgf, &seed, &mut block);
-    mask(mgf, &block, &mut seed);
+    mask(mgf, &seed, &mut block)?;
+    mask(mgf, &block, &mut seed)?;
     concatenate(&[&[0], &seed, &block])
-}
-
-/// EME-OAEP decoding (7.1.2 step 3), in place. Which of its checks failed, nobody learns, nor
-/// when.
-pub fn oaep_decode(hash: Hash, mgf: Hash, label: &[u8], encoded: &mut [u8]) -> Result<Secret> {
-    let label = digest(hash, label);
-    let decoded = encoded.split_first_mut().and_then(|(first, rest)| {
-        let (seed, block) = rest.split_at_mut_checked(hash.len())?;
-        mask(mgf, block, seed);
-        mask(mgf, seed, block);
-        let (label_found, rest) = block.split_at_checked(hash.len())?;
-
-        let mut holds = first.ct_eq(&0) & label_found.ct_eq(&label);
-        let mut searching = Choice::from(1);
-        let mut start = 0u32;
-        for (next, byte) in (1u32..).zip(rest) {
-            let one = byte.ct_eq(&1);
-            start.conditional_assign(&next, searching & one);
-            holds &= !searching | one | byte.ct_eq(&0);
-            searching &= !one;
-        }
-        holds &= !searching;
-        rest.get(start as usize..)
-            .filter(|_| bool::from(holds))
-            .map(Secret::copy_of)
-    });
-    decoded.unwrap_or_else(|| {
-        fail!(
-            CKR_ENCRYPTED_DATA_INVALID,
-            "the ciphertext is not one of OAEP with this key, hash and label"
-        )
-    })
 }
 
 /// EMSA-PSS encoding of a digest to `bits` bits (9.1.1), with a fresh salt of `salt_len` bytes.
@@ -101,7 +68,7 @@ pub fn pss_encode(
     let mut block = vec![0; zeros];
     block.push(1);
     block.extend_from_slice(&salt);
-    mask(mgf, &salted, &mut block);
+    mask(mgf, &salted, &mut block)?;
     clear_surplus(&mut block, bits);
     block.extend_from_slice(&salted);
     block.push(0xbc);
@@ -130,7 +97,7 @@ pub fn pss_holds(
     if block.first() != masked.first() {
         return Ok(false);
     }
-    mask(mgf, salted, &mut block);
+    mask(mgf, salted, &mut block)?;
     clear_surplus(&mut block, bits);
     let (padding, salt) = block.split_at_checked(zeros + 1).unwrap_or_default();
     Ok(trailer == [0xbc]
@@ -168,19 +135,6 @@ fn pss_hash(hash: Hash, input: &[u8], salt: &[u8]) -> Vec<u8> {
     salted.update(input);
     salted.update(salt);
     salted.finish()
-}
-
-/// Exclusive-ors MGF1 of `seed` onto `target` (B.2.1).
-fn mask(mgf: Hash, seed: &[u8], target: &mut [u8]) {
-    for (counter, block) in (0u32..).zip(target.chunks_mut(mgf.len())) {
-        let mut digest = Digest::of(mgf);
-        digest.update(seed);
-        digest.update(&counter.to_be_bytes());
-        let stream = Zeroizing::new(digest.finish());
-        for (byte, mask) in block.iter_mut().zip(stream.iter()) {
-            *byte ^= mask;
-        }
-    }
 }
 
 fn concatenate(parts: &[&[u8]]) -> Result<Secret> {

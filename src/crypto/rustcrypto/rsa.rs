@@ -2,8 +2,11 @@
 //! result checked, and key generation. The paddings are ours, since the crate's PSS knows only one
 //! hash function for message and mask.
 
-use super::{check_signature_len, padding};
-use crate::crypto::{Crt, Hash, PrivateParts, PublicParts, SecretParts, left_pad, pkcs1, trim};
+use super::{check_signature_len, inconsistent, padding};
+use crate::crypto::{
+    Crt, CryptScheme, Hash, PrivateParts, PublicParts, SecretParts, SignScheme, left_pad, pkcs1,
+    trim,
+};
 use crate::error::{Error, Result, fail};
 use crate::memory::Secret;
 use ::rsa::hazmat::{rsa_decrypt_and_check, rsa_encrypt};
@@ -15,6 +18,7 @@ use cryptoki_sys::{
     CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_GENERAL_ERROR, CKR_SIGNATURE_INVALID,
 };
 use getrandom::SysRng;
+use std::borrow::Cow;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
@@ -136,6 +140,22 @@ impl PublicKey {
         Ok(())
     }
 
+    pub fn pad_to_sign(&self, scheme: &SignScheme, input: &[u8]) -> Result<Vec<u8>> {
+        Ok(pad_to_sign(&self.0, scheme, input)?.into_owned())
+    }
+
+    pub fn unpad_decrypted(
+        &self,
+        scheme: &CryptScheme,
+        block: &[u8],
+        ciphertext: &[u8],
+        rejection_key: &[u8],
+    ) -> Result<Secret> {
+        check_len(block, &self.0, CKR_ENCRYPTED_DATA_LEN_RANGE)?;
+        check_len(ciphertext, &self.0, CKR_ENCRYPTED_DATA_LEN_RANGE)?;
+        scheme.unpad(Secret::copy_of(block)?, ciphertext, rejection_key)
+    }
+
     pub fn encrypt_pkcs1(&self, plaintext: &[u8]) -> Result<Vec<u8>> {
         self.encrypt_raw(&padding::pad_type2(plaintext, self.0.size())?)
     }
@@ -203,45 +223,21 @@ impl PrivateKey {
         Ok(key)
     }
 
-    pub fn sign_pkcs1(&self, input: &[u8]) -> Result<Vec<u8>> {
-        self.sign_raw(&pkcs1::pad_type1(input, self.key.size())?)
-    }
-
-    pub fn sign_pss(&self, hash: Hash, mgf: Hash, salt: usize, input: &[u8]) -> Result<Vec<u8>> {
-        let encoded = padding::pss_encode(hash, mgf, salt, input, pss_bits(&self.key))?;
-        self.sign_raw(&left_pad(&encoded, self.key.size())?)
-    }
-
-    pub fn sign_raw(&self, block: &[u8]) -> Result<Vec<u8>> {
-        check_len(block, &self.key, CKR_DATA_LEN_RANGE)?;
-        match representative(&self.key, block) {
+    pub fn sign(&self, scheme: &SignScheme, input: &[u8]) -> Result<Vec<u8>> {
+        let block = pad_to_sign(&self.key, scheme, input)?;
+        match representative(&self.key, &block) {
             Some(block) => Ok(self.private_operation(&block)?.to_vec()),
             None => not_below_modulus(CKR_DATA_INVALID),
         }
     }
 
-    pub fn decrypt_pkcs1(&self, ciphertext: &[u8]) -> Result<Secret> {
-        let block = self.decrypt_raw(ciphertext)?;
-        pkcs1::unpad_type2(&block, ciphertext, &self.rejection_key)
-    }
-
-    pub fn decrypt_oaep(
-        &self,
-        hash: Hash,
-        mgf: Hash,
-        label: &[u8],
-        ciphertext: &[u8],
-    ) -> Result<Secret> {
-        let mut block = self.decrypt_raw(ciphertext)?;
-        padding::oaep_decode(hash, mgf, label, &mut block)
-    }
-
-    pub fn decrypt_raw(&self, ciphertext: &[u8]) -> Result<Secret> {
+    pub fn decrypt(&self, scheme: &CryptScheme, ciphertext: &[u8]) -> Result<Secret> {
         check_len(ciphertext, &self.key, CKR_ENCRYPTED_DATA_LEN_RANGE)?;
-        match representative(&self.key, ciphertext) {
-            Some(ciphertext) => self.private_operation(&ciphertext),
-            None => not_below_modulus(CKR_ENCRYPTED_DATA_INVALID),
-        }
+        let block = match representative(&self.key, ciphertext) {
+            Some(ciphertext) => self.private_operation(&ciphertext)?,
+            None => return not_below_modulus(CKR_ENCRYPTED_DATA_INVALID),
+        };
+        scheme.unpad(block, ciphertext, &self.rejection_key)
     }
 
     /// RSASP1 and RSADP (5.1.2, 5.2.1), blinded, and checked with the public key before the result
@@ -256,6 +252,29 @@ impl PrivateKey {
                 )
             })?;
         octets(&result, self.key.size())
+    }
+}
+
+/// The block to which the raw private operation is applied to sign `input`, as long as the modulus.
+fn pad_to_sign<'a>(
+    key: &impl PublicKeyParts,
+    scheme: &SignScheme,
+    input: &'a [u8],
+) -> Result<Cow<'a, [u8]>> {
+    match scheme {
+        SignScheme::RsaPkcs1 => Ok(pkcs1::pad_type1(input, key.size())?.into()),
+        SignScheme::RsaPss { hash, mgf, salt } => {
+            let encoded = padding::pss_encode(*hash, *mgf, *salt, input, pss_bits(key))?;
+            // A byte less than the modulus has when that begins with a byte 01.
+            let mut block = vec![0; key.size() - encoded.len()];
+            block.extend(encoded);
+            Ok(block.into())
+        }
+        SignScheme::RsaRaw => {
+            check_len(input, key, CKR_DATA_LEN_RANGE)?;
+            Ok(input.into())
+        }
+        SignScheme::Ecdsa | SignScheme::EdDsa { .. } => inconsistent(),
     }
 }
 

@@ -1,6 +1,8 @@
-//! ECDSA and Ed25519.
+//! ECDSA, ECDH and Ed25519.
 
-use super::super::engine::{PrivateKey, PublicKey, digest, ed25519_public, generate, public_point};
+use super::super::engine::{
+    PrivateKey, PublicKey, agree, digest, ed25519_public, generate, public_point,
+};
 use super::super::*;
 use super::{hex, refused, round_trip, secret};
 use cryptoki_sys::*;
@@ -152,6 +154,31 @@ fn ecdsa() {
     }
 }
 
+/// What is no uncompressed point of the curve, from one that is.
+fn broken_points(curve: Curve, point: &[u8]) -> [Vec<u8>; 8] {
+    let mut off_curve = point.to_vec();
+    *off_curve.last_mut().unwrap() ^= 1;
+    let mut hybrid = point.to_vec();
+    hybrid[0] = 6 + (point[point.len() - 1] & 1);
+    let mut compressed = point[..=curve.len()].to_vec();
+    compressed[0] = 2 + (point[point.len() - 1] & 1);
+    let beyond_field = [vec![4], vec![0xff; 2 * curve.len()]].concat();
+    let longer = [point, &[0]].concat();
+    let origin = [vec![4], vec![0; 2 * curve.len()]].concat();
+    // `00` is the point at infinity.
+    let infinity = vec![0];
+    [
+        off_curve,
+        hybrid,
+        compressed,
+        beyond_field,
+        longer,
+        origin,
+        infinity,
+        vec![],
+    ]
+}
+
 #[test]
 fn broken_ec_keys() {
     for case in &EC {
@@ -179,25 +206,7 @@ fn broken_ec_keys() {
             refused(public_point(case.curve, d), CKR_ATTRIBUTE_VALUE_INVALID);
         }
 
-        let mut off_curve = point.clone();
-        *off_curve.last_mut().unwrap() ^= 1;
-        let mut hybrid = point.clone();
-        hybrid[0] = 6 + (point[point.len() - 1] & 1);
-        let mut compressed = point[..=case.curve.len()].to_vec();
-        compressed[0] = 2 + (point[point.len() - 1] & 1);
-        let beyond_field = [vec![4], vec![0xff; 2 * case.curve.len()]].concat();
-        let longer = [point.clone(), vec![0]].concat();
-        let origin = [vec![4], vec![0; 2 * case.curve.len()]].concat();
-        for point in [
-            off_curve,
-            hybrid,
-            compressed,
-            beyond_field,
-            longer,
-            origin,
-            vec![0],
-            vec![],
-        ] {
+        for point in broken_points(case.curve, &point) {
             refused(import(&point, &d), CKR_ATTRIBUTE_VALUE_INVALID);
             let public = PublicParts::Ec {
                 curve: case.curve,
@@ -233,6 +242,88 @@ fn generated_ec_keys() {
         context: None,
     };
     round_trip(&parts, &scheme, b"message");
+}
+
+// NIST CAVS 14.1, "ECC CDH Primitive (SP800-56A Section 5.7.1.2)", COUNT = 0 of each curve: the
+// peer's x and y, our private value, the shared secret.
+const ECDH: [(Curve, [&str; 4]); 3] = [
+    (
+        Curve::P256,
+        [
+            "700c48f77f56584c5cc632ca65640db91b6bacce3a4df6b42ce7cc838833d287",
+            "db71e509e3fd9b060ddb20ba5c51dcc5948d46fbf640dfe0441782cab85fa4ac",
+            "7d7dc5f71eb29ddaf80d6214632eeae03d9058af1fb6d22ed80badb62bc1a534",
+            "46fc62106420ff012e54a434fbdd2d25ccc5852060561e68040dd7778997bd7b",
+        ],
+    ),
+    (
+        Curve::P384,
+        [
+            "a7c76b970c3b5fe8b05d2838ae04ab47697b9eaf52e764592efda27fe7513272\
+             734466b400091adbf2d68c58e0c50066",
+            "ac68f19f2e1cb879aed43a9969b91a0839c4c38a49749b661efedf243451915e\
+             d0905a32b060992b468c64766fc8437a",
+            "3cc3122a68f0d95027ad38c067916ba0eb8c38894d22e1b15618b6818a661774\
+             ad463b205da88cf699ab4d43c9cf98a1",
+            "5f9d29dc5e31a163060356213669c8ce132e22f57c9a04f40ba7fcead493b457\
+             e5621e766c40a2e3d4d6a04b25e533f1",
+        ],
+    ),
+    (
+        Curve::P521,
+        [
+            "00685a48e86c79f0f0875f7bc18d25eb5fc8c0b07e5da4f4370f3a9490340854\
+             334b1e1b87fa395464c60626124a4e70d0f785601d37c09870ebf176666877a2\
+             046d",
+            "01ba52c56fc8776d9e8f5db4f0cc27636d0b741bbe05400697942e80b739884a\
+             83bde99e0f6716939e632bc8986fa18dccd443a348b6c3e522497955a4f3c302\
+             f676",
+            "017eecc07ab4b329068fba65e56a1f8890aa935e57134ae0ffcce802735151f4\
+             eac6564f6ee9974c5e6887a1fefee5743ae2241bfeb95d5ce31ddcb6f9edb4d6\
+             fc47",
+            "005fc70477c3e63bc3954bd0df3ea0d1f41ee21746ed95fc5e1fdf90930d5e13\
+             6672d72cc770742d1711c3c3a4c334a0ad9759436a4d3c5bf6e74b9578fac148\
+             c831",
+        ],
+    ),
+];
+
+#[test]
+fn ecdh() {
+    for (curve, [x, y, d, shared]) in ECDH {
+        let (peer, d) = (hex(&["04", x, y].concat()), hex(d));
+        assert_eq!(*agree(curve, &d, &peer).unwrap(), *hex(shared));
+
+        let own = public_point(curve, &d).unwrap();
+        let parts = generate(&KeySpec::Ec(curve)).unwrap();
+        let (PublicParts::Ec { point, .. }, SecretParts::Ec { d: other }) =
+            (&parts.public, &parts.secret)
+        else {
+            panic!("not an EC key");
+        };
+        assert_eq!(
+            *agree(curve, &d, point).unwrap(),
+            *agree(curve, other, &own).unwrap()
+        );
+    }
+}
+
+#[test]
+fn ecdh_refusals() {
+    for case in &EC {
+        let (curve, point, d) = (case.curve, hex(case.point), hex(case.d));
+        for point in broken_points(curve, &point) {
+            refused(agree(curve, &d, &point), CKR_ATTRIBUTE_VALUE_INVALID);
+        }
+        for d in [&vec![0; d.len()][..], &hex(case.order), &d[1..], &[]] {
+            refused(agree(curve, d, &point), CKR_ATTRIBUTE_VALUE_INVALID);
+        }
+    }
+    // A point of another curve.
+    refused(
+        agree(Curve::P256, &hex(EC[0].d), &hex(EC[1].point)),
+        CKR_ATTRIBUTE_VALUE_INVALID,
+    );
 }
 
 /// Seed, public key, prehash, context, message, signature.

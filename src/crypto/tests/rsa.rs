@@ -378,6 +378,141 @@ fn rsa_pkcs1_implicit_rejection() {
     }
 }
 
+/// A private half elsewhere has the raw operation alone: the public half pads for it.
+#[test]
+fn padding_for_raw_signatures() {
+    let (private, public) = rsa_keys();
+    let info = pkcs1::digest_info(Hash::Sha256, &digest(Hash::Sha256, b"sample"));
+    let sample = digest(Hash::Sha256, b"sample");
+    let integer = vec![0x77; 256];
+    for (scheme, input) in [
+        (SignScheme::RsaPkcs1, &info),
+        (SignScheme::RsaPkcs1, &vec![]),
+        (SignScheme::RsaPkcs1, &vec![1; 245]),
+        (pss(Hash::Sha256, Hash::Sha256, 32), &sample),
+        (pss(Hash::Sha256, Hash::Sha1, 0), &sample),
+        (pss(Hash::Sha256, Hash::Sha512, 222), &sample),
+        (SignScheme::RsaRaw, &integer),
+    ] {
+        let block = public.pad_to_sign(&scheme, input).unwrap();
+        assert_eq!(block.len(), 256);
+        let signature = private.sign(&SignScheme::RsaRaw, &block).unwrap();
+        public.verify(&scheme, input, &signature).unwrap();
+    }
+    assert_eq!(
+        public.pad_to_sign(&SignScheme::RsaPkcs1, &info).unwrap(),
+        pkcs1::pad_type1(&info, 256).unwrap()
+    );
+    assert_eq!(
+        public.pad_to_sign(&SignScheme::RsaRaw, &integer).unwrap(),
+        integer
+    );
+
+    for (scheme, input, rv) in [
+        (SignScheme::RsaPkcs1, &[0; 246][..], CKR_DATA_LEN_RANGE),
+        (SignScheme::RsaRaw, &[0; 255], CKR_DATA_LEN_RANGE),
+        (SignScheme::RsaRaw, &[0; 257], CKR_DATA_LEN_RANGE),
+        (
+            pss(Hash::Sha256, Hash::Sha256, 32),
+            &sample[1..],
+            CKR_DATA_LEN_RANGE,
+        ),
+        (
+            pss(Hash::Sha256, Hash::Sha256, 223),
+            &sample,
+            CKR_MECHANISM_PARAM_INVALID,
+        ),
+        (SignScheme::Ecdsa, &sample, CKR_KEY_TYPE_INCONSISTENT),
+    ] {
+        refused(public.pad_to_sign(&scheme, input), rv);
+    }
+}
+
+#[test]
+fn messages_of_raw_decryptions() {
+    let (private, public) = rsa_keys();
+    let rejection_key = pkcs1::rejection_key(&hex(RSA_D), 256).unwrap();
+    let unpad = |scheme: &CryptScheme, ciphertext: &[u8]| {
+        let block = private.decrypt(&CryptScheme::RsaRaw, ciphertext).unwrap();
+        public.unpad_decrypted(scheme, &block, ciphertext, &rejection_key)
+    };
+    let openssl = oaep(Hash::Sha256, Hash::Sha1, b"label");
+    for scheme in [
+        CryptScheme::RsaPkcs1,
+        openssl.clone(),
+        oaep(Hash::Sha512, Hash::Sha512, b""),
+    ] {
+        let ciphertext = public.encrypt(&scheme, b"message").unwrap();
+        assert_eq!(*unpad(&scheme, &ciphertext).unwrap(), *b"message");
+    }
+    let ciphertext = hex(RSA_OAEP_CIPHERTEXT);
+    assert_eq!(*unpad(&openssl, &ciphertext).unwrap(), *b"hello");
+    refused(
+        unpad(&oaep(Hash::Sha256, Hash::Sha1, b""), &ciphertext),
+        CKR_ENCRYPTED_DATA_INVALID,
+    );
+    assert_eq!(
+        *unpad(&CryptScheme::RsaRaw, &ciphertext).unwrap(),
+        *private.decrypt(&CryptScheme::RsaRaw, &ciphertext).unwrap()
+    );
+    // A padding that is none gives the message that this key would.
+    assert_eq!(
+        *unpad(&CryptScheme::RsaPkcs1, &ciphertext).unwrap(),
+        *private
+            .decrypt(&CryptScheme::RsaPkcs1, &ciphertext)
+            .unwrap()
+    );
+    assert_ne!(
+        *public
+            .unpad_decrypted(&CryptScheme::RsaPkcs1, &[0; 256], &ciphertext, b"other")
+            .unwrap(),
+        *unpad(&CryptScheme::RsaPkcs1, &ciphertext).unwrap()
+    );
+
+    for scheme in [CryptScheme::RsaRaw, CryptScheme::RsaPkcs1, openssl] {
+        for (block, ciphertext) in [(255, 256), (257, 256), (0, 256), (256, 255)] {
+            refused(
+                public.unpad_decrypted(&scheme, &vec![0; block], &vec![0; ciphertext], &[0; 32]),
+                CKR_ENCRYPTED_DATA_LEN_RANGE,
+            );
+        }
+    }
+    // RFC 8017 7.1.2 step 1c: a modulus too short for the hash is the same error.
+    let mut n = vec![0xff; 128];
+    n[0] = 0x80;
+    let short = PublicKey::from_parts(&PublicParts::Rsa {
+        n,
+        e: hex("010001"),
+    })
+    .unwrap();
+    refused(
+        short.unpad_decrypted(
+            &oaep(Hash::Sha512, Hash::Sha512, b""),
+            &[0; 128],
+            &[0; 128],
+            &[0; 32],
+        ),
+        CKR_ENCRYPTED_DATA_INVALID,
+    );
+}
+
+#[test]
+fn only_rsa_has_paddings() {
+    for spec in [KeySpec::Ec(Curve::P256), KeySpec::Ed25519] {
+        let public = PublicKey::from_parts(&generate(&spec).unwrap().public).unwrap();
+        for scheme in [SignScheme::RsaPkcs1, SignScheme::Ecdsa] {
+            refused(
+                public.pad_to_sign(&scheme, &[0; 32]),
+                CKR_KEY_TYPE_INCONSISTENT,
+            );
+        }
+        refused(
+            public.unpad_decrypted(&CryptScheme::RsaPkcs1, &[0; 256], &[0; 256], &[0; 32]),
+            CKR_KEY_TYPE_INCONSISTENT,
+        );
+    }
+}
+
 #[test]
 fn pkcs1_paddings() {
     assert_eq!(

@@ -1,6 +1,6 @@
 //! AES in the plain modes and in GCM.
 
-use super::super::engine::{Cipher, gcm_open, gcm_seal};
+use super::super::engine::{Cipher, cfb, gcm_open, gcm_seal};
 use super::super::*;
 use super::{hex, refused};
 use cryptoki_sys::*;
@@ -97,6 +97,45 @@ fn aes_ctr_takes_any_length() {
         cipher.update(part).unwrap();
     }
     assert_eq!(data, hex(ciphertexts[0]));
+}
+
+// SP 800-38A F.3.13, F.3.15 and F.3.17, with the IV of CBC.
+const CFB: [&str; 3] = [
+    "3b3fd92eb72dad20333449f8e83cfb4ac8a64537a0b3a93fcde3cdad9f1ce58b26751f67a3cbb140b1808cf187a4\
+     f4dfc04b05357c5d1c0eeac4c66f9ff7f2e6",
+    "cdc80d6fddf18cab34c25909c99a417467ce7f7f81173621961a2b70171d3d7a2e1e8a1dd59b88b1c8e60fed1efa\
+     c4c9c05f9f9ca9834fa042ae8fba584b09ff",
+    "dc7e84bfda79164b7ecd8486985d386039ffed143b28b1c832113c6331e5407bdf10132415e54b92a13ed0a8267a\
+     e2f975a385741ab9cef82031623d55b1e471",
+];
+
+#[test]
+fn aes_cfb() {
+    let iv = hex(AES[1].1);
+    for (key, ciphertext) in AES_KEYS.iter().zip(CFB) {
+        let key = hex(key);
+        // A part of a block is the beginning of the whole one.
+        for len in [64, 0, 1, 15, 16, 17, 63] {
+            let (plaintext, ciphertext) = (&hex(AES_PLAINTEXT)[..len], &hex(ciphertext)[..len]);
+            let mut data = plaintext.to_vec();
+            cfb(Direction::Encrypt, &key, &iv, &mut data).unwrap();
+            assert_eq!(data, ciphertext);
+            cfb(Direction::Decrypt, &key, &iv, &mut data).unwrap();
+            assert_eq!(data, plaintext);
+        }
+    }
+    for len in [0, 17, 31, 33] {
+        refused(
+            cfb(Direction::Encrypt, &vec![0; len], &iv, &mut [0; 16]),
+            CKR_KEY_SIZE_RANGE,
+        );
+    }
+    for len in [0, 12, 15, 17] {
+        refused(
+            cfb(Direction::Decrypt, &[0; 16], &vec![0; len], &mut [0; 16]),
+            CKR_MECHANISM_PARAM_INVALID,
+        );
+    }
 }
 
 #[test]
