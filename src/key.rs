@@ -213,15 +213,20 @@ pub fn secret_of(secrets: &Secrets, attribute: CK_ATTRIBUTE_TYPE) -> Result<Opti
 
 /// What a generated key's two objects have besides their templates.
 pub fn pair_attributes(parts: PrivateParts) -> Result<KeyPair> {
-    let public = public_attributes(&parts.public)?;
-    let mut public_object = public.clone();
-    if matches!(parts.public, PublicParts::Rsa { .. }) {
-        public_object.set_ulong(CKA_MODULUS_BITS, parts.public.bits() as CK_ULONG);
+    pair_of(&parts.public, secrets_of(parts.secret))
+}
+
+/// The same of a key whose secret values, if there are any outside of a chip, are `secrets`.
+pub fn pair_of(public: &PublicParts, secrets: Secrets) -> Result<KeyPair> {
+    let private = public_attributes(public)?;
+    let mut public_object = private.clone();
+    if matches!(public, PublicParts::Rsa { .. }) {
+        public_object.set_ulong(CKA_MODULUS_BITS, public.bits() as CK_ULONG);
     }
     Ok(KeyPair {
         public: public_object,
-        private: public,
-        secrets: secrets_of(parts.secret),
+        private,
+        secrets,
     })
 }
 

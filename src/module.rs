@@ -131,6 +131,9 @@ impl Module {
         for source in &self.sources {
             places.extend(source.places()?);
         }
+        // One blank slot is enough, and none where there are tokens.
+        let mut shown = places.iter().any(|place| !place.filler);
+        places.retain(|place| !place.filler || !std::mem::replace(&mut shown, true));
         let mut slots = self.slots.writing();
         for place in places {
             slots
@@ -140,13 +143,15 @@ impl Module {
         Ok(())
     }
 
-    /// Every slot, by id. `look_again` where the caller asks for the first time in a listing: only
-    /// then may the list change (5.5.1).
+    /// Every slot: those in hardware first, which clients then prefer, and by id. `look_again` where
+    /// the caller asks for the first time in a listing: only then may the list change (5.5.1).
     pub fn slots(&self, look_again: bool) -> Result<Vec<Arc<Slot>>> {
         if look_again {
             self.look_for_slots()?;
         }
-        Ok(self.slots.reading().values().cloned().collect())
+        let mut slots: Vec<_> = self.slots.reading().values().cloned().collect();
+        slots.sort_by_key(|slot| slot.place.flags & CKF_HW_SLOT == 0);
+        Ok(slots)
     }
 
     /// One slot. `CKR_SLOT_ID_INVALID`.

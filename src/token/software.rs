@@ -12,14 +12,6 @@ use crate::memory::Secret;
 use cryptoki_sys::*;
 use std::sync::Arc;
 
-/// The memory of RFC 9106's second choice. Two passes are some 100 ms of one core: every process
-/// that signs pays them once when it logs in, a guesser at every guess. Unit tests are not to take
-/// minutes.
-const COST: Cost = Cost {
-    memory_kib: if cfg!(test) { 64 } else { 64 * 1024 },
-    passes: 2,
-};
-
 /// The software tokens that the configuration names.
 pub fn open(config: &Software) -> Result<Store> {
     Store::open(Setup {
@@ -55,7 +47,7 @@ impl Keeper for InSoftware {
     }
 
     fn cost(&self, _user: User) -> Cost {
-        COST
+        Cost::FULL
     }
 
     fn guard(

@@ -49,7 +49,8 @@ pub trait Keeper: Send + Sync {
         guarded: Option<&[u8]>,
     ) -> Result<Secret>;
 
-    /// Lets a chip that has locked itself take PINs again: the security officer has set the user's.
+    /// Lets a chip that counts wrong PINs forget them: the user's was right, or the security officer
+    /// has set a new one.
     fn unblock(&self, binding: &[u8]) -> Result<()>;
 
     /// Makes a key pair. `private` is what the template says of the private key.
@@ -79,4 +80,19 @@ pub struct Cost {
     pub memory_kib: u32,
     /// Passes over it; none: the PIN is not stretched, for the keeper itself limits the guesses.
     pub passes: u32,
+}
+
+impl Cost {
+    /// The memory of RFC 9106's second choice. Two passes are some 100 ms of one core: every process
+    /// that signs pays them once when it logs in, a guesser at every guess. Unit tests are not to
+    /// take minutes.
+    pub const FULL: Self = Self {
+        memory_kib: if cfg!(test) { 64 } else { 64 * 1024 },
+        passes: 2,
+    };
+    /// No stretching.
+    pub const NONE: Self = Self {
+        memory_kib: 0,
+        passes: 0,
+    };
 }

@@ -108,6 +108,7 @@ impl Source for Store {
             id: self.setup.first_slot + slot as CK_SLOT_ID,
             description: format!("{} {slot}", self.setup.slot_name),
             flags: self.setup.slot_flags,
+            filler: slot >= there && !self.setup.spare_slot,
             token: Arc::clone(token) as Arc<dyn Token>,
         };
         Ok(tokens.iter().enumerate().map(place).collect())

@@ -132,6 +132,11 @@ impl Pin {
         self.open.iter().any(|open| open.is_under_way(&holds))
     }
 
+    /// Whether a try was wrong since the last right one, or was never finished.
+    pub(super) fn has_failed(&self) -> bool {
+        self.left.saturating_add(self.open.len() as u32) < self.tries
+    }
+
     /// Whether there is a PIN.
     pub(super) fn is_set(&self) -> bool {
         self.lock.is_some()

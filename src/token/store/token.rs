@@ -14,6 +14,7 @@ use crate::crypto::{KeySpec, engine};
 use crate::error::{Error, Result, fail};
 use crate::key;
 use crate::lock::{Locked, Shared};
+use crate::log;
 use crate::mechanism::Mechanism;
 use crate::memory::Secret;
 use crate::token::{
@@ -127,7 +128,13 @@ impl StoredToken {
             }
         };
         match begun.lock.open(pin, &self.role(&begun.token, user)) {
-            Ok(token_key) => Ok(Tried { begun, token_key }),
+            Ok(token_key) => {
+                // What wrong tries took is given back, by a chip that counts them too.
+                if user == User::User && begun.token.user.has_failed() {
+                    self.unblock(&begun.token);
+                }
+                Ok(Tried { begun, token_key })
+            }
             Err(refusal) => {
                 let outcome = match refusal.rv() {
                     CKR_PIN_INCORRECT => Outcome::Wrong,
@@ -137,6 +144,14 @@ impl StoredToken {
                 let _ = self.end(user, &begun, outcome);
                 Err(refusal)
             }
+        }
+    }
+
+    /// Asks the keeper to forget wrong tries. What was asked for has been done without.
+    fn unblock(&self, token: &TokenState) {
+        if let Err(error) = self.keeper().unblock(token.binding()) {
+            let line = format!("wrong tries of the PIN still count in the chip: {error}");
+            log::write(log::Level::Error, &line);
         }
     }
 
@@ -397,7 +412,8 @@ impl Token for StoredToken {
             token.user = Pin::set(lock, &self.setup.pin);
             Ok(())
         })?;
-        self.keeper().unblock(token.binding())
+        self.unblock(&token);
+        Ok(())
     }
 
     fn set_pin(&self, user: User, old: &[u8], new: &[u8]) -> Result<()> {

@@ -288,9 +288,13 @@ fn the_chip_checks_the_pins() {
         refusal(token.login(User::User, USER_PIN)),
         CKR_PIN_INCORRECT
     );
-    token.login(User::User, b"next-pin").unwrap();
     assert_eq!(state(), CKF_ERROR_STATE);
+    token.login(User::User, b"next-pin").unwrap();
+    assert_eq!(state(), 0, "a right PIN unblocks");
+    let wrong = token.login(User::User, b"wrong-2");
+    assert_eq!(refusal(wrong), CKR_PIN_INCORRECT);
     token.login(User::SecurityOfficer, SO_PIN).unwrap();
+    assert_eq!(state(), CKF_ERROR_STATE, "the officer's is another");
     token.init_pin(USER_PIN).unwrap();
     assert_eq!(state(), 0, "C_InitPIN unblocks");
     token.login(User::User, USER_PIN).unwrap();
