@@ -26,7 +26,9 @@ pub struct Config {
     pub log: Option<String>,
     /// `[software]`: the file store.
     pub software: Software,
-    /// `[pin]`: PIN rules of the software tokens.
+    /// `[tpm]`: tokens on a TPM 2.0; none where no device is named.
+    pub tpm: Tpm,
+    /// `[pin]`: PIN rules of the tokens in the store.
     pub pin: Pin,
     /// `[policy]`: what old clients may need to be allowed.
     pub policy: Policy,
@@ -43,6 +45,37 @@ pub struct Software {
     /// PIN rules; in the file they stand in `[pin]`.
     #[serde(skip)]
     pub pin: Pin,
+}
+
+/// `[tpm]`: tokens on a TPM 2.0.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tpm {
+    /// `/dev/tpmrm0`, `swtpm:HOST:PORT`, `swtpm:/SOCKET`; empty: no TPM.
+    pub device: String,
+    /// Persistent handle of the storage root; one of the next is taken where another key has it.
+    pub storage_root: u32,
+    /// File with the owner's authorization value, where one is set; needed to make a storage root.
+    pub owner_auth_file: Option<PathBuf>,
+    /// File with the lockout's authorization value, where one is set; needed to reset the lockout.
+    pub lockout_auth_file: Option<PathBuf>,
+    /// Private keys from outside may be put into the TPM.
+    pub import: bool,
+    /// Show a slot with an uninitialized token although the TPM has tokens.
+    pub spare_slot: bool,
+}
+
+impl Default for Tpm {
+    fn default() -> Self {
+        Self {
+            device: String::new(),
+            storage_root: 0x8100_0001,
+            owner_auth_file: None,
+            lockout_auth_file: None,
+            import: true,
+            spare_slot: false,
+        }
+    }
 }
 
 /// `[pin]`: length in bytes and number of tries.
@@ -95,6 +128,11 @@ impl Config {
         if let Some(store) = reserved.store.map(OsString::from).or(store) {
             config.software.store = store.into();
         }
+        let device =
+            environment("NODETOKEN_TPM").map(|device| device.to_string_lossy().into_owned());
+        if let Some(device) = reserved.tpm.map(str::to_owned).or(device) {
+            config.tpm.device = device;
+        }
         if let Some(log) = environment("NODETOKEN_LOG") {
             config.log = Some(log.to_string_lossy().into_owned());
         }
@@ -103,6 +141,7 @@ impl Config {
         }
         if let Some(spare_slot) = reserved.spare_slot {
             config.software.spare_slot = spare_slot;
+            config.tpm.spare_slot = spare_slot;
         }
         if config.software.store.as_os_str().is_empty() {
             config.software.store = default_store(&environment)?;
@@ -173,6 +212,7 @@ impl Config {
 struct Reserved<'a> {
     config: Option<&'a str>,
     store: Option<&'a str>,
+    tpm: Option<&'a str>,
     log: Option<&'a str>,
     spare_slot: Option<bool>,
 }
@@ -200,6 +240,7 @@ impl<'a> Reserved<'a> {
             match key.trim_matches(between) {
                 "config" => reserved.config = Some(value),
                 "store" => reserved.store = Some(value),
+                "tpm" => reserved.tpm = Some(value),
                 "log" => reserved.log = Some(value),
                 "spare_slot" if matches!(value, "true" | "false") => {
                     reserved.spare_slot = Some(value == "true");
@@ -207,7 +248,7 @@ impl<'a> Reserved<'a> {
                 _ => {
                     return fail!(
                         CKR_ARGUMENTS_BAD,
-                        "the string given to C_Initialize may set config, store, log and spare_slot (true or false) only"
+                        "the string given to C_Initialize may set config, store, tpm, log and spare_slot (true or false) only"
                     );
                 }
             }

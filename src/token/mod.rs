@@ -15,6 +15,7 @@ use std::sync::Arc;
 
 pub mod software;
 pub mod store;
+mod tpm;
 
 /// Name of an object inside its token, for ever: the bytes behind CKA_UNIQUE_ID.
 pub type ObjectId = [u8; 16];
@@ -225,5 +226,10 @@ pub trait Source: Send + Sync {
 
 /// Opens every kind of token that the configuration names.
 pub fn open(config: &Config) -> Result<Vec<Box<dyn Source>>> {
-    Ok(vec![Box::new(software::open(&config.software)?)])
+    let mut sources: Vec<Box<dyn Source>> = Vec::new();
+    if !config.tpm.device.is_empty() {
+        sources.push(Box::new(tpm::Tpm::open(config)?));
+    }
+    sources.push(Box::new(software::open(&config.software)?));
+    Ok(sources)
 }

@@ -17,6 +17,8 @@
 )]
 #![allow(clippy::undocumented_unsafe_blocks)]
 
+pub mod bus;
+pub mod device;
 pub mod keys;
 pub mod mech;
 pub mod module;
@@ -24,18 +26,22 @@ pub mod names;
 pub mod process;
 pub mod session;
 pub mod signing;
+pub mod swtpm;
 pub mod template;
 pub mod token;
 pub mod vectors;
 
+pub use bus::Bus;
+pub use device::Device;
 pub use keys::*;
 pub use mech::Mech;
 pub(crate) use module::try_call;
 pub use module::{Module, Refused, Rv};
-pub use process::{World, isolated, isolated_on};
+pub use process::{World, isolated, isolated_on, set};
 pub use session::Session;
+pub use swtpm::Swtpm;
 pub use template::{Template, Value};
-pub use token::{SO_PIN, SOFTWARE, Token, USER_PIN};
+pub use token::{SO_PIN, SOFTWARE, TPM, Token, USER_PIN};
 
 pub use cryptoki_sys::*;
 pub use std::ptr::{null, null_mut};

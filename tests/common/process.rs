@@ -44,6 +44,7 @@ pub fn isolated_on(kinds: &[Kind], body: impl FnOnce(&World)) {
         .expect("libtest names a test's thread after the test");
     for kind in kinds {
         let directory = tempfile::tempdir().unwrap();
+        let _beside = (kind.start)(directory.path());
         let output = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", test, "--nocapture", "--test-threads=1"])
             .env(DIRECTORY, directory.path())
@@ -62,6 +63,13 @@ pub fn isolated_on(kinds: &[Kind], body: impl FnOnce(&World)) {
     }
 }
 
+/// Sets a variable of this process, before it loads the module.
+pub fn set(name: &str, value: impl AsRef<std::ffi::OsStr>) {
+    let bytes = |text: &std::ffi::OsStr| CString::new(text.as_encoded_bytes()).unwrap();
+    let (name, value) = (bytes(name.as_ref()), bytes(value.as_ref()));
+    assert_eq!(unsafe { libc::setenv(name.as_ptr(), value.as_ptr(), 1) }, 0);
+}
+
 /// The surroundings of one test: its directory, its kind of token, its processes.
 pub struct World {
     directory: PathBuf,
@@ -78,11 +86,7 @@ impl World {
     pub fn configure(&self, text: &str) {
         let file = self.path("nodetoken.toml");
         std::fs::write(&file, text).unwrap();
-        let file = CString::new(file.into_os_string().into_encoded_bytes()).unwrap();
-        assert_eq!(
-            unsafe { libc::setenv(c"NODETOKEN_CONF".as_ptr(), file.as_ptr(), 1) },
-            0
-        );
+        set("NODETOKEN_CONF", &file);
     }
 
     /// The module, loaded and initialized with `C_Initialize(NULL)`.

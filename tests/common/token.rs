@@ -2,6 +2,7 @@
 
 use super::module::{self, Module};
 use super::session::Session;
+use super::swtpm::Swtpm;
 use cryptoki_sys::*;
 use std::ffi::OsString;
 use std::path::Path;
@@ -9,11 +10,13 @@ use std::path::Path;
 pub const SO_PIN: &str = "so-pin-12345678";
 pub const USER_PIN: &str = "user-pin-123456";
 
-/// A kind of token: a name, and the environment variables that make the module show a fresh,
-/// uninitialized one of this kind whose files are in the given directory.
+/// A kind of token: a name, the environment variables that make the module show a fresh,
+/// uninitialized one of this kind whose files are in the given directory, and what must run beside
+/// it.
 pub struct Kind {
     pub name: &'static str,
     variables: fn(&Path) -> Vec<(&'static str, OsString)>,
+    pub start: fn(&Path) -> Option<Swtpm>,
 }
 
 /// Every kind of token that the whole suite runs on.
@@ -23,10 +26,24 @@ pub const KINDS: &[Kind] = &[SOFTWARE];
 pub const SOFTWARE: Kind = Kind {
     name: "software",
     variables: software,
+    start: |_| None,
+};
+
+/// The token on a TPM, a simulator in the same directory.
+pub const TPM: Kind = Kind {
+    name: "tpm",
+    variables: tpm,
+    start: |directory| Some(Swtpm::start(directory)),
 };
 
 fn software(directory: &Path) -> Vec<(&'static str, OsString)> {
     vec![("NODETOKEN_STORE", directory.join("store").into())]
+}
+
+fn tpm(directory: &Path) -> Vec<(&'static str, OsString)> {
+    let mut variables = software(directory);
+    variables.push(("NODETOKEN_TPM", Swtpm::socket(directory).into()));
+    variables
 }
 
 pub fn kind(name: &str) -> &'static Kind {

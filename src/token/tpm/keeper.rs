@@ -1,0 +1,345 @@
+//! The keeper of a TPM's tokens: PINs are authorization values of sealed secrets, private keys are
+//! objects under the storage root.
+
+use super::chip::{Abilities, Chip};
+use super::fault::Fault;
+use super::key::Key;
+use super::object::{self, AUTH_LEN, Wrapped};
+use super::root::{self, Root};
+use crate::attribute::Attributes;
+use crate::config::Tpm;
+use crate::crypto::{Curve, KeySpec, PublicParts, SecretParts, engine};
+use crate::error::{Error, Result, fail};
+use crate::key::{self, Secrets};
+use crate::mechanism::{Mechanism, Plan};
+use crate::memory::Secret;
+use crate::token::store::{Cost, Keeper, SecretOf};
+use crate::token::{CHIP_KEY, KeyPair, NewObject, PrivateKey, User};
+use cryptoki_sys::*;
+use std::path::Path;
+use std::sync::Arc;
+
+/// Handles that are tried for the storage root, beginning with the configured one.
+const HANDLES: u32 = 16;
+/// Length of the key that a PIN gives back.
+const KEK_LEN: usize = 32;
+/// Longest authorization value that is read from a file: that of the longest digest.
+const LONGEST_AUTH: usize = 64;
+
+/// The keeper of the tokens on one chip.
+pub(super) struct TpmKeeper {
+    /// The chip.
+    pub(super) chip: Arc<Chip>,
+    /// `[tpm]`.
+    pub(super) rules: Tpm,
+}
+
+impl TpmKeeper {
+    fn abilities(&self) -> Abilities {
+        // Every TPM of the PC Client profile has these; a chip that is gone will say so when used.
+        self.chip.abilities().unwrap_or(Abilities {
+            rsa_bits: 2048,
+            p384: false,
+        })
+    }
+
+    /// Finds the storage root, or makes it: at the configured handle, or at one of the next where
+    /// that holds something else.
+    fn root(&self) -> Result<Root> {
+        let first = self.rules.storage_root;
+        let owner_auth = auth_file(self.rules.owner_auth_file.as_deref())?;
+        for handle in first..first.saturating_add(HANDLES) {
+            root::check_handle(handle)?;
+            if self.chip.visit(|visit| visit.root_at(handle))?.is_none() {
+                self.make_root(handle, &owner_auth)?;
+            }
+            let Some(Some(root)) = self.chip.visit(|visit| visit.root_at(handle))? else {
+                continue;
+            };
+            // A root that asks for an authorization of its own is somebody else's.
+            let probe = self
+                .chip
+                .visit(|visit| visit.create(&root, object::sealed(false), &[], &[0]));
+            match probe {
+                Ok(_) => return Ok(root),
+                Err(error) if error.rv() == CKR_DEVICE_ERROR => {}
+                Err(error) => return Err(error),
+            }
+        }
+        fail!(
+            CKR_DEVICE_ERROR,
+            "no storage root can be had at {first:#x} and the {HANDLES} handles from there: another \
+             program has them; set tpm.storage_root"
+        )
+    }
+
+    fn make_root(&self, handle: u32, owner_auth: &[u8]) -> Result<()> {
+        self.chip
+            .visit(|visit| visit.make_root(handle, owner_auth))
+            .map_err(|error| {
+                let reason = format!(
+                    "the storage root cannot be made at {handle:#x}: {} (where the owner's \
+                     authorization is set, name the file that holds it in tpm.owner_auth_file)",
+                    error.reason()
+                );
+                Error::new(error.rv(), reason)
+            })
+    }
+}
+
+/// An authorization value of the owner or of the lockout; empty where none is set.
+fn auth_file(path: Option<&Path>) -> Result<Secret> {
+    let Some(path) = path else {
+        return Secret::zeroed(0);
+    };
+    let read = std::fs::read(path).map(zeroize::Zeroizing::new);
+    match read {
+        Ok(bytes) if bytes.len() <= LONGEST_AUTH => Secret::copy_of(&bytes),
+        Ok(_) => fail!(
+            CKR_FUNCTION_FAILED,
+            "{} is longer than the {LONGEST_AUTH} bytes that an authorization can have",
+            path.display()
+        ),
+        Err(error) => fail!(CKR_FUNCTION_FAILED, "{}: {error}", path.display()),
+    }
+}
+
+/// Refuses what could not be true of a key in a chip.
+fn check_secrecy(private: &Attributes) -> Result<()> {
+    for (attribute, wrong) in [(CKA_SENSITIVE, false), (CKA_EXTRACTABLE, true)] {
+        if private.is(attribute) == wrong {
+            return fail!(
+                CKR_TEMPLATE_INCONSISTENT,
+                "{} cannot be {wrong}: a private key never leaves the TPM",
+                crate::attribute::name(attribute)
+            );
+        }
+    }
+    Ok(())
+}
+
+impl Keeper for TpmKeeper {
+    fn model(&self) -> &str {
+        "TPM 2.0"
+    }
+
+    /// What needs a private key is done in the chip; the rest is done here, and says so.
+    fn offer(&self, row: &Mechanism) -> Option<Mechanism> {
+        let abilities = self.abilities();
+        let (smallest, largest) = row.sizes;
+        let in_chip = |limit: usize| {
+            Some(Mechanism {
+                sizes: (smallest, largest.min(limit as CK_ULONG)),
+                functions: row.functions | CKF_HW,
+                ..*row
+            })
+        };
+        match row.plan {
+            Plan::RsaPair | Plan::RsaPkcs1(_) | Plan::RsaPss(_) | Plan::RsaOaep | Plan::RsaRaw => {
+                in_chip(abilities.rsa_bits)
+            }
+            Plan::EcPair | Plan::Ecdsa(_) => in_chip(if abilities.p384 {
+                Curve::P384.bits()
+            } else {
+                Curve::P256.bits()
+            }),
+            Plan::EdwardsPair | Plan::EdDsa => None,
+            Plan::SecretKey | Plan::Digest(_) | Plan::Hmac(_) | Plan::Cipher { .. } | Plan::Gcm => {
+                Some(*row)
+            }
+        }
+    }
+
+    fn bind(&self) -> Result<Option<Vec<u8>>> {
+        Ok(Some(self.root()?.to_bytes()))
+    }
+
+    /// The chip counts wrong values of the user's PIN. It cannot do that for the security officer's,
+    /// who must get in when it is locked: that PIN is stretched.
+    fn cost(&self, user: User) -> Cost {
+        match user {
+            User::User => Cost::NONE,
+            User::SecurityOfficer => Cost::FULL,
+        }
+    }
+
+    fn guard(
+        &self,
+        binding: &[u8],
+        user: User,
+        pin_key: &[u8],
+    ) -> Result<(Secret, Option<Vec<u8>>)> {
+        let root = Root::from_bytes(binding)?;
+        let mut kek = Secret::zeroed(KEK_LEN)?;
+        engine::random(&mut kek)?;
+        let template = object::sealed(user == User::User);
+        let sealed = self
+            .chip
+            .visit(|visit| visit.create(&root, template.clone(), pin_key, &kek))?;
+        let stored = Wrapped {
+            auth: Secret::zeroed(0)?,
+            ..sealed
+        };
+        Ok((kek, Some(stored.to_bytes()?.to_vec())))
+    }
+
+    fn release(
+        &self,
+        binding: &[u8],
+        _user: User,
+        pin_key: &[u8],
+        guarded: Option<&[u8]>,
+    ) -> Result<Secret> {
+        let root = Root::from_bytes(binding)?;
+        let sealed = Wrapped::from_bytes(guarded.unwrap_or_default())?;
+        self.chip.visit(|visit| {
+            visit
+                .unseal(&root, &sealed, pin_key)
+                .map_err(|fault| match fault {
+                    Fault::Code(code) if code.says_wrong_auth() => {
+                        Fault::Error(Error::new(CKR_PIN_INCORRECT, "the PIN is wrong"))
+                    }
+                    other => other,
+                })
+        })
+    }
+
+    /// The chip's own limit comes on top of the store's. A right PIN does not set its counter back,
+    /// so that only what is near the limit shows (CKF_USER_PIN_COUNT_LOW: since the last right one).
+    fn flags(&self, _binding: &[u8]) -> Result<CK_FLAGS> {
+        let lockout = self.chip.visit(|visit| visit.lockout())?;
+        Ok(match lockout.limit.saturating_sub(lockout.counter) {
+            _ if lockout.locked => CKF_USER_PIN_LOCKED | CKF_USER_PIN_COUNT_LOW,
+            0 => CKF_USER_PIN_LOCKED | CKF_USER_PIN_COUNT_LOW,
+            1 => CKF_USER_PIN_FINAL_TRY | CKF_USER_PIN_COUNT_LOW,
+            _ => 0,
+        })
+    }
+
+    fn unblock(&self, binding: &[u8]) -> Result<()> {
+        let root = Root::from_bytes(binding)?;
+        let auth = auth_file(self.rules.lockout_auth_file.as_deref())?;
+        self.chip.visit(|visit| {
+            let lockout = visit.lockout()?;
+            let nothing = lockout.counter == 0 && !lockout.locked;
+            // A wrong value would lock the reset itself, for a day on many TPMs.
+            let not_ours = lockout.guarded && auth.is_empty();
+            if nothing || (not_ours && !lockout.locked) {
+                return Ok(());
+            }
+            if not_ours {
+                return Err(Error::new(
+                    CKR_FUNCTION_REJECTED,
+                    "the TPM is locked, and its lockout has an authorization: name the file that \
+                     holds it in tpm.lockout_auth_file, or wait",
+                )
+                .into());
+            }
+            visit.reset_lockout(&root, &auth)
+        })
+    }
+
+    fn generate(&self, binding: &[u8], spec: &KeySpec, private: &Attributes) -> Result<KeyPair> {
+        check_secrecy(private)?;
+        let root = Root::from_bytes(binding)?;
+        let template = object::new_key(spec)?;
+        let mut auth = Secret::zeroed(AUTH_LEN)?;
+        engine::random(&mut auth)?;
+        let made = self
+            .chip
+            .visit(|visit| visit.create(&root, template.clone(), &auth, &[]))?;
+        let public = object::public_parts(&object::public_of(&made.public)?)?;
+        // A key that is not on its curve, or no product of two primes' length, is no key.
+        engine::PublicKey::from_parts(&public)?;
+        key::pair_of(&public, vec![(CHIP_KEY, made.to_bytes()?)])
+    }
+
+    fn adopt(&self, binding: &[u8], key: NewObject) -> Result<NewObject> {
+        check_secrecy(&key.attributes)?;
+        if key.secrets.iter().any(|(kind, _)| *kind == CHIP_KEY) {
+            return Ok(key);
+        }
+        if !self.rules.import {
+            return fail!(
+                CKR_ACTION_PROHIBITED,
+                "tpm.import is false: keys are made in the TPM only"
+            );
+        }
+        let root = Root::from_bytes(binding)?;
+        let given = |attribute| {
+            let value = key.secrets.iter().find(|secret| secret.0 == attribute);
+            value.map(|value| Secret::copy_of(&value.1)).transpose()
+        };
+        let parts = key::private_parts(&key.attributes, &given)?;
+        self.check_size(&parts.public)?;
+        let sensitive = match &parts.secret {
+            SecretParts::Rsa { crt: Some(crt), .. } => &crt.p,
+            SecretParts::Ec { d } => d,
+            SecretParts::Rsa { crt: None, .. } => {
+                return fail!(
+                    CKR_TEMPLATE_INCOMPLETE,
+                    "a TPM takes an RSA key by its primes: give CKA_PRIME_1 to CKA_COEFFICIENT"
+                );
+            }
+            SecretParts::Ed25519 { .. } => {
+                return fail!(CKR_CURVE_NOT_SUPPORTED, "a TPM has no Edwards curves");
+            }
+        };
+        let wrapped = self
+            .chip
+            .visit(|visit| visit.import(&root, &parts.public, sensitive))?;
+        let secrets: Secrets = vec![(CHIP_KEY, wrapped.to_bytes()?)];
+        Ok(NewObject {
+            attributes: key.attributes,
+            secrets,
+        })
+    }
+
+    fn private_key(
+        &self,
+        binding: &[u8],
+        _attributes: &Attributes,
+        secret: &SecretOf<'_>,
+    ) -> Result<Arc<dyn PrivateKey>> {
+        let Some(bytes) = secret(CHIP_KEY)? else {
+            return fail!(
+                CKR_DEVICE_ERROR,
+                "this key has no part in the TPM: restore a backup"
+            );
+        };
+        let root = Root::from_bytes(binding)?;
+        let wrapped = Wrapped::from_bytes(&bytes)?;
+        Ok(Arc::new(Key::new(Arc::clone(&self.chip), root, wrapped)?))
+    }
+}
+
+impl TpmKeeper {
+    fn check_size(&self, public: &PublicParts) -> Result<()> {
+        let abilities = self.abilities();
+        let fits = match public {
+            PublicParts::Rsa { .. } => {
+                (2048..=abilities.rsa_bits).contains(&public.bits())
+                    && public.bits().is_multiple_of(1024)
+            }
+            PublicParts::Ec { curve, .. } => match curve {
+                Curve::P256 => true,
+                Curve::P384 => abilities.p384,
+                Curve::P521 => false,
+            },
+            PublicParts::Ed25519(_) => false,
+        };
+        match (fits, public) {
+            (true, _) => Ok(()),
+            (false, PublicParts::Rsa { .. }) => fail!(
+                CKR_ATTRIBUTE_VALUE_INVALID,
+                "this TPM takes RSA keys of 2048 to {} bits, not {}",
+                abilities.rsa_bits,
+                public.bits()
+            ),
+            (false, _) => fail!(
+                CKR_CURVE_NOT_SUPPORTED,
+                "this TPM does not have the key's curve"
+            ),
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Tokens on a TPM 2.0, over its device or a simulator's socket; no library of the TSS in between.
+//!
+//! | file | job |
+//! |---|---|
+//! | `keeper` | PINs as authorization values, keys as objects under the storage root |
+//! | `key` | signing and decrypting: padding here, the private operation there |
+//! | `chip` | one visit at a time, the commands, what is left behind |
+//! | `root` | the storage root: pinned, proven, secrets for it |
+//! | `session` | HMAC sessions: mutual proof, encrypted parameters |
+//! | `object` | templates, and keys as the TPM wraps them |
+//! | `frame`, `kdf`, `fault` | bytes of commands; key derivation; response codes |
+//! | `transport` | device and socket |
+//!
+//! ```text
+//! storage root (in the chip, its public half pinned in the store)
+//!   ├─▶ sealed secret ◀─ user PIN (the chip counts wrong ones)   ─▶ token key ─▶ the store
+//!   ├─▶ sealed secret ◀─ SO PIN (Argon2id; must open when the chip is locked) ─▶ token key
+//!   └─▶ private keys, wrapped; each under an authorization value of its own, which the token key
+//!       guards
+//! ```
+//!
+//! Certificates, data and secret keys lie in a store like the software token's, in a file of its own.
+
+mod chip;
+mod fault;
+mod frame;
+mod kdf;
+mod keeper;
+
+mod key;
+mod object;
+mod root;
+mod session;
+mod transport;
+
+use super::store::{Setup, Store};
+use super::{Place, Source};
+use crate::config::Config;
+use crate::error::Result;
+use crate::lock::Locked;
+use crate::log;
+use chip::Chip;
+use cryptoki_sys::{CK_SLOT_ID, CKF_HW_SLOT};
+use keeper::TpmKeeper;
+use std::sync::{Arc, Mutex};
+use transport::Device;
+
+/// Slots of TPMs come after any number of software tokens.
+const FIRST_SLOT: CK_SLOT_ID = 1 << 24;
+
+/// The tokens of one TPM.
+pub(super) struct Tpm {
+    chip: Arc<Chip>,
+    store: Store,
+    /// What was last said about a TPM that is not there: once is enough.
+    said: Mutex<Option<String>>,
+}
+
+impl Tpm {
+    /// The TPM that the configuration names. Nothing is opened yet.
+    pub(super) fn open(config: &Config) -> Result<Self> {
+        root::check_handle(config.tpm.storage_root)?;
+        let chip = Arc::new(Chip::new(Device::parse(&config.tpm.device)?));
+        let store = Store::open(Setup {
+            directory: config.software.store.clone(),
+            file: "tpm.sqlite",
+            pin: config.pin.clone(),
+            spare_slot: config.tpm.spare_slot,
+            first_slot: FIRST_SLOT,
+            slot_flags: CKF_HW_SLOT,
+            slot_name: "nodetoken TPM slot",
+            keeper: Arc::new(TpmKeeper {
+                chip: Arc::clone(&chip),
+                rules: config.tpm.clone(),
+            }),
+        })?;
+        Ok(Self {
+            chip,
+            store,
+            said: Mutex::default(),
+        })
+    }
+}
+
+impl Source for Tpm {
+    /// No slot where no TPM answers; everything else works without.
+    fn places(&self) -> Result<Vec<Place>> {
+        match self.chip.abilities() {
+            Ok(_) => self.store.places(),
+            Err(error) => {
+                let said = format!("no slot for the TPM: {error}");
+                let mut before = self.said.locked();
+                if before.as_ref() != Some(&said) {
+                    log::write(log::Level::Error, &said);
+                    *before = Some(said);
+                }
+                Ok(Vec::new())
+            }
+        }
+    }
+
+    fn close(&self) {
+        self.store.close();
+        self.chip.close();
+    }
+}
