@@ -131,9 +131,9 @@ impl Module {
         for source in &self.sources {
             places.extend(source.places()?);
         }
-        // One blank slot is enough, and none where there are tokens.
-        let mut shown = places.iter().any(|place| !place.filler);
-        places.retain(|place| !place.filler || !std::mem::replace(&mut shown, true));
+        if places.iter().any(|place| !place.filler) {
+            places.retain(|place| !place.filler);
+        }
         let mut slots = self.slots.writing();
         for place in places {
             slots

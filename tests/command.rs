@@ -12,10 +12,14 @@
 mod authority;
 #[path = "command/node.rs"]
 mod node;
+#[allow(dead_code, clippy::undocumented_unsafe_blocks)]
+#[path = "common/swtpm.rs"]
+mod swtpm;
 
 use authority::{Authority, Request};
 use node::Node;
 use nodetoken::credential::csr::{dns_name, email, ip_address, uri};
+use swtpm::Swtpm;
 
 const DAY: u64 = 24 * 60 * 60;
 
@@ -369,6 +373,41 @@ fn several_tokens_are_told_apart_and_one_is_erased() {
     node.done(&format!("{again} --erase"));
     assert!(node.kinds("--token fresh list --pin-file user").is_empty());
     node.fails(3, "--token second list");
+}
+
+#[test]
+fn a_token_in_a_tpm_beside_one_in_software() {
+    let node = Node::new();
+    let pins = "--so-pin-file so --pin-file user";
+    let no_tpm = node.fails(3, &format!("init --kind tpm --label chip {pins}"));
+    assert!(no_tpm.contains("NODETOKEN_TPM"), "{no_tpm}");
+
+    let _tpm = Swtpm::start(node.path());
+    let device = format!("swtpm:{}", Swtpm::socket(node.path()).display());
+    let run = |words: &str| {
+        let outcome = node.run_with(words, "", Some(("NODETOKEN_TPM", &device)));
+        assert_eq!(outcome.code, 0, "{words}: {}", outcome.stderr);
+        outcome.stdout
+    };
+    // Where there is a TPM, it is what a token is made in unless the other is asked for.
+    assert!(run(&format!("init --label chip {pins}")).contains("(TPM)"));
+    assert!(run(&format!("init --kind software --label files {pins}")).contains("(software)"));
+    for (token, label) in [("chip", "node1"), ("files", "node2")] {
+        run(&format!(
+            "--token {token} keygen --label {label} --type ec:p256 --pin-file user"
+        ));
+        run(&format!(
+            "--token {token} csr --label {label} --subject CN={label} --out {label}.csr --pin-file user"
+        ));
+        assert!(
+            run(&format!("--token {token} list --pin-file user"))
+                .contains("never leaves the token")
+        );
+    }
+    run("--token chip pin change --pin-file user --new-pin-file new");
+    run("--token chip pin unblock --so-pin-file so --new-pin-file user");
+    // Without the TPM the other token is there all the same.
+    assert!(node.done("list").contains("node2"));
 }
 
 #[test]

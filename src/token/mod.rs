@@ -209,7 +209,7 @@ pub struct Place {
     pub description: String,
     /// CKF_REMOVABLE_DEVICE, CKF_HW_SLOT.
     pub flags: CK_FLAGS,
-    /// It has no token, and is shown only where nothing else is.
+    /// A place for a software token that has none, shown only where nothing else is.
     pub filler: bool,
     /// The token in it.
     pub token: Arc<dyn Token>,

@@ -4,7 +4,7 @@ use serde_json::Value;
 use std::fs::{self, Permissions};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use tempfile::TempDir;
 
@@ -123,6 +123,10 @@ impl Node {
             .iter()
             .map(|object| object["kind"].as_str().unwrap().to_owned())
             .collect()
+    }
+
+    pub fn path(&self) -> &Path {
+        self.directory.path()
     }
 
     pub fn write(&self, name: &str, text: impl AsRef<[u8]>) {

@@ -3,18 +3,21 @@
 use crate::failure::{Result, fail};
 use crate::pin_source::{PinOptions, SoPin, UserPin};
 use crate::report::Report;
-use crate::token::{Provider, Slot, User};
+use crate::token::{Kind, Provider, Slot, User};
 use clap::Args;
 use serde_json::json;
 
 /// Make a token: its label, the security officer's PIN and the user PIN.
 ///
-/// The first slot with an uninitialized token is taken.
+/// The first slot with an uninitialized token is taken: the TPM's, where one is configured.
 #[derive(Debug, Args)]
 pub struct Init {
     /// Label of the token, at most 32 bytes of UTF-8
     #[arg(long, value_name = "LABEL")]
     label: String,
+    /// What is to keep the token
+    #[arg(long, value_name = "KIND")]
+    kind: Option<Kind>,
     /// Make one more token in a store that has tokens
     #[arg(long)]
     new: bool,
@@ -38,11 +41,12 @@ impl Init {
                 self.label.len()
             );
         }
-        let provider = match self.new {
+        let provider = match self.new || self.kind == Some(Kind::Software) {
             true => Provider::start_with_spare_slot()?,
             false => Provider::start()?,
         };
-        let slots = provider.slots()?;
+        let mut slots = provider.slots()?;
+        slots.retain(|slot| self.kind.is_none_or(|kind| slot.kind == kind));
         let slot = self.place(&provider, &slots, token)?;
 
         let so_pin = match slot.is_initialized() {
@@ -62,10 +66,15 @@ impl Init {
         let slot = session.slot();
         Ok(Report::new(
             format!(
-                "made token \"{}\": serial {}, slot {}\n",
-                slot.label, slot.serial, slot.id
+                "made token \"{}\" ({}): serial {}, slot {}\n",
+                slot.label, slot.kind, slot.serial, slot.id
             ),
-            json!({ "label": slot.label, "serial": slot.serial, "slot": slot.id }),
+            json!({
+                "label": slot.label,
+                "serial": slot.serial,
+                "slot": slot.id,
+                "kind": slot.kind.to_string(),
+            }),
         ))
     }
 
@@ -95,6 +104,11 @@ impl Init {
         }
         match slots.iter().find(|slot| !slot.is_initialized()) {
             Some(slot) => Ok(slot.clone()),
+            None if self.kind == Some(Kind::Tpm) => fail!(
+                NotFound,
+                "there is no TPM: name its device in the configuration ([tpm] device) or in NODETOKEN_TPM; the log \
+                 (NODETOKEN_LOG) says why one that is named is not there"
+            ),
             None => fail!(NotFound, "there is no slot with an uninitialized token"),
         }
     }

@@ -5,6 +5,7 @@ use crate::choice::Id;
 use crate::failure::{Exit, Failure, Result, fail};
 use crate::object::{KeyType, Object, Parameter};
 use crate::table::printable;
+use clap::ValueEnum;
 use cryptoki_sys::*;
 use nodetoken::attribute::Template;
 use nodetoken::credential::certificate::Certificate;
@@ -13,6 +14,7 @@ use nodetoken::error::Error;
 use nodetoken::mechanism::Parameter as MechanismParameter;
 use nodetoken::module::{self, Module};
 use nodetoken::operation::{Answer, Room};
+use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
@@ -38,6 +40,24 @@ impl User {
     }
 }
 
+/// What keeps a token.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Kind {
+    /// Files, encrypted under the PIN; no physical protection
+    Software,
+    /// The TPM 2.0 of this machine, named in the configuration ([tpm] device, NODETOKEN_TPM)
+    Tpm,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Kind::Software => "software",
+            Kind::Tpm => "TPM",
+        })
+    }
+}
+
 /// A slot and what is known of its token.
 #[derive(Debug, Clone)]
 pub struct Slot {
@@ -47,6 +67,8 @@ pub struct Slot {
     pub label: String,
     /// Serial number of the token.
     pub serial: String,
+    /// What keeps it.
+    pub kind: Kind,
     flags: CK_FLAGS,
     pin_lengths: RangeInclusive<usize>,
 }
@@ -227,6 +249,10 @@ fn view(slot: &nodetoken::slot::Slot) -> Result<Slot> {
         id: slot.place.id,
         label: info.label,
         serial: info.serial,
+        kind: match slot.place.flags & CKF_HW_SLOT {
+            0 => Kind::Software,
+            _ => Kind::Tpm,
+        },
         flags: info.flags,
         pin_lengths: info.min_pin_len..=info.max_pin_len,
     })

@@ -90,6 +90,10 @@ impl Store {
             tokens: Mutex::default(),
         })
     }
+
+    fn is_in_hardware(&self) -> bool {
+        self.setup.slot_flags & CKF_HW_SLOT != 0
+    }
 }
 
 impl Source for Store {
@@ -108,7 +112,7 @@ impl Source for Store {
             id: self.setup.first_slot + slot as CK_SLOT_ID,
             description: format!("{} {slot}", self.setup.slot_name),
             flags: self.setup.slot_flags,
-            filler: slot >= there && !self.setup.spare_slot,
+            filler: slot >= there && !self.setup.spare_slot && !self.is_in_hardware(),
             token: Arc::clone(token) as Arc<dyn Token>,
         };
         Ok(tokens.iter().enumerate().map(place).collect())
