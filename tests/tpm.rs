@@ -298,7 +298,12 @@ fn a_chip_that_vanishes_and_comes_back_is_used_again() {
         for _ in 0..3 {
             signs(session, pair);
             tpm.stop();
-            try_to_sign(session, pair).refused(CKR_TOKEN_NOT_PRESENT);
+            try_to_sign(session, pair).refused(CKR_DEVICE_REMOVED);
+            token
+                .module
+                .token_info(token.slot)
+                .map(drop)
+                .refused(CKR_TOKEN_NOT_PRESENT);
             // What does not need the chip goes on.
             session.get(pair.public, CKA_EC_POINT).unwrap();
             let kept = data("written without the chip").set(CKA_TOKEN, true);

@@ -259,7 +259,11 @@ impl Token for StoredToken {
                 CKF_SO_PIN_FINAL_TRY,
                 CKF_SO_PIN_LOCKED,
             );
-            flags |= self.keeper().flags(token.binding())?;
+            let of_chip = self.keeper().flags(token.binding());
+            flags |= of_chip.map_err(|error| match error.rv() {
+                CKR_DEVICE_REMOVED => error.with_rv(CKR_TOKEN_NOT_PRESENT),
+                _ => error,
+            })?;
         }
         let (label, serial) =
             now.map_or_else(Default::default, |(token, _)| (token.label, token.serial));

@@ -17,7 +17,7 @@ use crate::lock::Locked;
 use crate::memory::Secret;
 use cryptoki_sys::CKR_DEVICE_ERROR;
 use std::io::ErrorKind;
-use std::sync::{Mutex, OnceLock};
+use std::sync::{Mutex, OnceLock, TryLockError};
 use std::time::{Duration, Instant};
 use tpm2_protocol::basic::{TpmHandle, TpmUint32};
 use tpm2_protocol::data::*;
@@ -47,6 +47,7 @@ pub(super) struct Chip {
     device: Device,
     line: Mutex<Option<Line>>,
     abilities: OnceLock<Abilities>,
+    lockout: Mutex<Option<Lockout>>,
 }
 
 /// What kinds of keys it can hold.
@@ -91,6 +92,7 @@ impl Chip {
             device,
             line: Mutex::default(),
             abilities: OnceLock::new(),
+            lockout: Mutex::default(),
         }
     }
 
@@ -104,8 +106,15 @@ impl Chip {
     /// Runs `job` with the chip to itself. It runs again where the link broke (a simulator was
     /// restarted, a device was reset) and where the chip was full, since each run starts from
     /// nothing.
-    pub(super) fn visit<T>(&self, mut job: impl FnMut(&mut Visit<'_>) -> Outcome<T>) -> Result<T> {
-        let mut slot = self.line.locked();
+    pub(super) fn visit<T>(&self, job: impl FnMut(&mut Visit<'_>) -> Outcome<T>) -> Result<T> {
+        self.visit_on(&mut self.line.locked(), job)
+    }
+
+    fn visit_on<T>(
+        &self,
+        slot: &mut Option<Line>,
+        mut job: impl FnMut(&mut Visit<'_>) -> Outcome<T>,
+    ) -> Result<T> {
         let mut pause = Duration::from_millis(1);
         let begun = Instant::now();
         let mut broken = false;
@@ -152,6 +161,23 @@ impl Chip {
         let error = Error::from(fault);
         let reason = format!("TPM at {}: {}", self.device, error.reason());
         Error::new(error.rv(), reason)
+    }
+
+    /// The state of its protection against guessing; the last known one while another thread makes
+    /// a key, which can take a minute: clients poll this.
+    pub(super) fn lockout(&self) -> Result<Lockout> {
+        let busy = matches!(self.line.try_lock(), Err(TryLockError::WouldBlock));
+        if busy && let Some(known) = *self.lockout.locked() {
+            return Ok(known);
+        }
+        let now = self.visit(|visit| visit.lockout())?;
+        *self.lockout.locked() = Some(now);
+        Ok(now)
+    }
+
+    /// Lets the next [`Chip::lockout`] ask the chip: a PIN was tried.
+    pub(super) fn forget_lockout(&self) {
+        *self.lockout.locked() = None;
     }
 
     /// What it can hold; asked once.

@@ -118,7 +118,10 @@ impl From<Fault> for Error {
         match fault {
             Fault::Error(error) => error,
             Fault::Link(error) => Error::new(
-                CKR_DEVICE_REMOVED,
+                match error.kind() {
+                    io::ErrorKind::TimedOut => CKR_DEVICE_ERROR,
+                    _ => CKR_DEVICE_REMOVED,
+                },
                 format!("the TPM no longer answers: {error}"),
             ),
             Fault::Code(code) => Error::new(

@@ -192,7 +192,7 @@ impl Keeper for TpmKeeper {
     ) -> Result<Secret> {
         let root = Root::from_bytes(binding)?;
         let sealed = Wrapped::from_bytes(guarded.unwrap_or_default())?;
-        self.chip.visit(|visit| {
+        let released = self.chip.visit(|visit| {
             visit
                 .unseal(&root, &sealed, pin_key)
                 .map_err(|fault| match fault {
@@ -201,13 +201,15 @@ impl Keeper for TpmKeeper {
                     }
                     other => other,
                 })
-        })
+        });
+        self.chip.forget_lockout();
+        released
     }
 
     /// The chip's own limit comes on top of the store's. A right PIN does not set its counter back,
     /// so that only what is near the limit shows (CKF_USER_PIN_COUNT_LOW: since the last right one).
     fn flags(&self, _binding: &[u8]) -> Result<CK_FLAGS> {
-        let lockout = self.chip.visit(|visit| visit.lockout())?;
+        let lockout = self.chip.lockout()?;
         Ok(match lockout.limit.saturating_sub(lockout.counter) {
             _ if lockout.locked => CKF_USER_PIN_LOCKED | CKF_USER_PIN_COUNT_LOW,
             0 => CKF_USER_PIN_LOCKED | CKF_USER_PIN_COUNT_LOW,
@@ -219,7 +221,7 @@ impl Keeper for TpmKeeper {
     fn unblock(&self, binding: &[u8]) -> Result<()> {
         let root = Root::from_bytes(binding)?;
         let auth = auth_file(self.rules.lockout_auth_file.as_deref())?;
-        self.chip.visit(|visit| {
+        let done = self.chip.visit(|visit| {
             let lockout = visit.lockout()?;
             let nothing = lockout.counter == 0 && !lockout.locked;
             // A wrong value would lock the reset itself, for a day on many TPMs.
@@ -236,7 +238,9 @@ impl Keeper for TpmKeeper {
                 .into());
             }
             visit.reset_lockout(&root, &auth)
-        })
+        });
+        self.chip.forget_lockout();
+        done
     }
 
     fn generate(&self, binding: &[u8], spec: &KeySpec, private: &Attributes) -> Result<KeyPair> {

@@ -41,17 +41,13 @@ impl Key {
     /// The raw RSA operation, as long as the modulus. What the chip gives is checked by the public
     /// operation, which costs a hundredth.
     fn raw(&self, block: &[u8], refused: CK_RV) -> Result<Secret> {
-        let len = self.parts.output_len();
+        if !self.is_below_modulus(block) {
+            return fail!(refused, "the integer is not below the modulus");
+        }
         let result = self
             .chip
-            .visit(|visit| visit.rsa(&self.root, &self.wrapped, block));
-        let result = match result {
-            // The only fault of the caller's that can be left: an integer beyond the modulus.
-            Err(error) if error.rv() == CKR_DEVICE_ERROR && !self.is_below_modulus(block) => {
-                return fail!(refused, "the integer is not below the modulus");
-            }
-            result => left_pad(&result?, len)?,
-        };
+            .visit(|visit| visit.rsa(&self.root, &self.wrapped, block))?;
+        let result = left_pad(&result, self.parts.output_len())?;
         if self.public.encrypt(&CryptScheme::RsaRaw, &result)? != block {
             return fail!(
                 CKR_DEVICE_ERROR,

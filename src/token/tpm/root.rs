@@ -8,7 +8,7 @@ use super::object::{self, STORAGE};
 use crate::crypto::{Curve, Direction, Hash, KeySpec, PublicParts, SecretParts, engine};
 use crate::error::{Error, Result, fail};
 use crate::memory::Secret;
-use cryptoki_sys::{CKR_DEVICE_ERROR, CKR_GENERAL_ERROR};
+use cryptoki_sys::{CKR_DEVICE_ERROR, CKR_GENERAL_ERROR, CKR_TOKEN_NOT_RECOGNIZED};
 use tpm2_protocol::data::*;
 
 /// Length of seeds and salts: that of the root's name algorithm, SHA-256.
@@ -66,6 +66,12 @@ impl Root {
 
     /// From what was stored.
     pub(super) fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        if bytes.is_empty() {
+            return fail!(
+                CKR_TOKEN_NOT_RECOGNIZED,
+                "the token is not initialized: C_InitToken, or `nodetoken init`"
+            );
+        }
         let parsed = bytes.split_first_chunk().and_then(|(handle, rest)| {
             let (public, []) = split_2b(rest)? else {
                 return None;

@@ -4,23 +4,28 @@
 //! here of what they mean. Every wait has an end.
 
 use crate::error::{Error, Result, fail};
-use cryptoki_sys::{CKR_FUNCTION_FAILED, CKR_TOKEN_NOT_PRESENT};
+use cryptoki_sys::{CKR_DEVICE_REMOVED, CKR_FUNCTION_FAILED};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use std::fs::{File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 /// No response is longer (TPM_PT_MAX_RESPONSE_SIZE of every TPM is 4096 or less).
 const LONGEST: usize = 4096;
 /// Tag, length, response code.
 const HEADER: usize = 10;
 /// How long a socket may take to be connected.
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(30);
+
+/// How long it sleeps when too many others wait already.
+const PAUSE: Duration = Duration::from_millis(2);
 
 /// Where a TPM is, as the configuration names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +64,7 @@ impl Device {
         }
     }
 
-    /// Opens it. `CKR_TOKEN_NOT_PRESENT` where there is nothing, or nothing that this process may
-    /// open.
+    /// Opens it. `CKR_DEVICE_REMOVED` where there is nothing, or nothing that this process may open.
     pub(super) fn connect(&self) -> Result<Link> {
         self.open().map_err(|error| {
             let advice = match error.kind() {
@@ -69,7 +73,7 @@ impl Device {
                 _ => "",
             };
             Error::new(
-                CKR_TOKEN_NOT_PRESENT,
+                CKR_DEVICE_REMOVED,
                 format!("no TPM at {self}: {error}{advice}"),
             )
         })
@@ -80,7 +84,7 @@ impl Device {
             Self::Path(path) => {
                 let kind = std::fs::metadata(path)?.file_type();
                 if kind.is_socket() {
-                    return UnixStream::connect(path).map(Link::Unix);
+                    return connect(path).map(Link::Unix);
                 }
                 if !kind.is_char_device() {
                     return Err(io::Error::other("it is neither a device nor a socket"));
@@ -126,6 +130,7 @@ impl Link {
 
     /// Sends a command and waits for its response: header and all that the header announces.
     pub(super) fn exchange(&mut self, command: &[u8], patience: Duration) -> io::Result<Vec<u8>> {
+        let patience = Patience::new(patience);
         match self {
             // A device takes and gives a whole message in one call (Linux, tpm-dev-common.c).
             Self::File(file) => {
@@ -156,7 +161,7 @@ impl Drop for Link {
     }
 }
 
-fn receive(from: &mut (impl Read + AsFd), patience: Duration) -> io::Result<Vec<u8>> {
+fn receive(from: &mut (impl Read + AsFd), patience: Patience) -> io::Result<Vec<u8>> {
     let mut response = vec![0; LONGEST];
     let mut have = 0;
     loop {
@@ -171,7 +176,7 @@ fn receive(from: &mut (impl Read + AsFd), patience: Duration) -> io::Result<Vec<
             }
             _ => {}
         }
-        await_readable(from, patience)?;
+        patience.await_readable(from)?;
         match from.read(room) {
             Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
             Ok(more) => have += more,
@@ -197,24 +202,60 @@ fn announced(got: &[u8]) -> io::Result<Option<usize>> {
     }
 }
 
-fn await_readable(from: &impl AsFd, patience: Duration) -> io::Result<()> {
-    let end = std::time::Instant::now() + patience;
-    loop {
-        let left = end.saturating_duration_since(std::time::Instant::now());
-        let timeout = Timespec::try_from(left).map_err(|_| ErrorKind::InvalidInput)?;
-        let mut fds = [PollFd::new(from, PollFlags::IN)];
-        match poll(&mut fds, Some(&timeout)) {
-            Ok(0) => {
-                return Err(io::Error::new(
-                    ErrorKind::TimedOut,
-                    format!(
-                        "no answer for {} s; does another program hold it?",
-                        patience.as_secs()
-                    ),
-                ));
+/// How long a whole exchange may take.
+#[derive(Clone, Copy)]
+struct Patience {
+    length: Duration,
+    end: Instant,
+}
+
+impl Patience {
+    fn new(length: Duration) -> Self {
+        let end = Instant::now() + length;
+        Self { length, end }
+    }
+
+    fn left(self) -> io::Result<Duration> {
+        match self.end.saturating_duration_since(Instant::now()) {
+            Duration::ZERO => Err(io::Error::new(
+                ErrorKind::TimedOut,
+                format!(
+                    "no answer for {} s; does another program hold it?",
+                    self.length.as_secs()
+                ),
+            )),
+            left => Ok(left),
+        }
+    }
+
+    fn await_readable(self, from: &impl AsFd) -> io::Result<()> {
+        loop {
+            let left = Timespec::try_from(self.left()?).map_err(|_| ErrorKind::InvalidInput)?;
+            match poll(&mut [PollFd::new(from, PollFlags::IN)], Some(&left)) {
+                Ok(0) | Err(Errno::INTR) => {}
+                Ok(_) => return Ok(()),
+                Err(error) => return Err(error.into()),
             }
-            Ok(_) => return Ok(()),
-            Err(rustix::io::Errno::INTR) => {}
+        }
+    }
+}
+
+/// A connection to a unix socket. Where many wait for a simulator, the next can wait no longer than
+/// a while, as connect(2) would.
+fn connect(path: &Path) -> io::Result<UnixStream> {
+    let patience = Patience::new(CONNECT);
+    let address = SocketAddrUnix::new(path)?;
+    loop {
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
+        match net::connect(&socket, &address) {
+            Ok(()) => {
+                let stream = UnixStream::from(socket);
+                stream.set_nonblocking(false)?;
+                return Ok(stream);
+            }
+            Err(Errno::AGAIN) => std::thread::sleep(PAUSE.min(patience.left()?)),
+            Err(Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -239,27 +280,27 @@ mod tests {
     #[test]
     fn a_response_is_taken_in_pieces_and_never_beyond_its_length() {
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
-        let short = Duration::from_millis(50);
+        let short = || Patience::new(Duration::from_millis(50));
         let response = [0x80, 1, 0, 0, 0, 12, 0, 0, 0, 0, 7, 8];
         let (first, second) = response.split_at(5);
         theirs.write_all(first).unwrap();
         theirs.write_all(second).unwrap();
-        assert_eq!(receive(&mut ours, short).unwrap(), response);
+        assert_eq!(receive(&mut ours, short()).unwrap(), response);
         theirs.write_all(first).unwrap();
-        let error = receive(&mut ours, short).unwrap_err();
+        let error = receive(&mut ours, short()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::TimedOut);
         for announced in [[0, 0, 0, 9], [0, 0, 16, 1], [255; 4]] {
             let (mut ours, mut theirs) = UnixStream::pair().unwrap();
             theirs
                 .write_all(&[&[0x80, 1], announced.as_slice(), &[0; 4]].concat())
                 .unwrap();
-            assert!(receive(&mut ours, short).is_err());
+            assert!(receive(&mut ours, short()).is_err());
         }
         let (mut ours, mut theirs) = UnixStream::pair().unwrap();
         theirs
             .write_all(&[response.as_slice(), &[0]].concat())
             .unwrap();
-        assert!(receive(&mut ours, short).is_err());
+        assert!(receive(&mut ours, short()).is_err());
         drop(theirs);
     }
 }
