@@ -96,9 +96,11 @@ impl Chip {
         }
     }
 
-    /// Lets the link go (C_Finalize).
+    /// Lets the link go (C_Finalize). A thread that is amid a visit keeps it to the end, and lets it
+    /// go with the chip.
     pub(super) fn close(&self) {
-        if let Some(line) = self.line.locked().take() {
+        let line = self.line.try_lock().ok().and_then(|mut slot| slot.take());
+        if let Some(line) = line {
             line.leave();
         }
     }
