@@ -112,6 +112,18 @@ pub struct Case {
     pub reference: Option<Reference>,
 }
 
+impl Case {
+    /// Whether it measures a TPM: the chip signs, and nothing else of what is measured here is its work. One size of
+    /// store is enough, and one row for a signature.
+    pub fn is_for_tpm(&self) -> bool {
+        match self.action {
+            Action::Sign(_) => self.reference.is_some(),
+            Action::ColdStart => self.certificates == SIZES[0],
+            _ => false,
+        }
+    }
+}
+
 /// Every case, in the order of the table.
 pub fn all() -> Vec<Case> {
     let case = |name: String, action, reference| Case {
