@@ -11,6 +11,7 @@ MODULE=${CONFORMANCE_MODULE:-$TARGET/release/libnodetoken.so}
 NODETOKEN=${CONFORMANCE_COMMAND:-$TARGET/release/nodetoken}
 # The kind of token that a script works with, software or tpm: CONFORMANCE_TOKEN=tpm conformance/clients/openssl.sh
 KIND=${CONFORMANCE_TOKEN:-software}
+TPM=
 USER_PIN=246813
 SO_PIN=13572468
 
@@ -289,9 +290,10 @@ make_token() {
     fi
 }
 
-# make_key TOKEN NAME ID TYPE: a key pair made inside the token; TYPE as pkcs11-tool writes it (rsa:2048, EC:prime256v1).
+# make_key TOKEN NAME ID TYPE [OPTION…]: a key pair made inside the token; TYPE as pkcs11-tool writes it (rsa:2048,
+# EC:prime256v1).
 make_key() {
-    as_user "$1" --keypairgen --label "$2" --id "$3" --key-type "$4"
+    as_user "$1" --keypairgen --label "$2" --id "$3" --key-type "$4" "${@:5}"
 }
 
 # key_uri TOKEN NAME: the private key's address for GnuTLS and the OpenSSL engine, with the PIN in it.
