@@ -187,6 +187,10 @@ impl Report {
                     &share(wall, |spread| spread.median),
                     &share(cpu, |spread| spread.best),
                 ]);
+                // Some of the rounds failed: the exit status says so, too.
+                if let Some(error) = &figures.error {
+                    line(["", name, error, "", "", "", "", "", ""]);
+                }
             }
         }
         text.push_str(&self.store_table(name_width));
