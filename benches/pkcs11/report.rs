@@ -259,18 +259,21 @@ impl Report {
 }
 
 impl Store {
-    /// The steps of a cold start, each with the shortest of its times in milliseconds.
+    /// The steps of a cold start and all of them together, each with the shortest of its times in milliseconds.
     fn steps(&self) -> Vec<(String, f64)> {
         let Some(first) = self.cold.first() else {
             return Vec::new();
         };
         let names = first.steps.iter().map(|(name, _)| name).enumerate();
-        names
-            .filter_map(|(index, name)| {
-                let times = self.cold.iter().filter_map(|cold| cold.steps.get(index));
-                let shortest = times.map(|(_, time)| *time).min_by(f64::total_cmp)?;
-                Some((name.clone(), shortest))
-            })
+        let steps = names.filter_map(|(index, name)| {
+            let times = self.cold.iter().filter_map(|cold| cold.steps.get(index));
+            let shortest = times.map(|(_, time)| *time).min_by(f64::total_cmp)?;
+            Some((name.clone(), shortest))
+        });
+        let whole = |cold: &Cold| cold.steps.iter().map(|(_, time)| time).sum::<f64>();
+        let whole = self.cold.iter().map(whole).min_by(f64::total_cmp);
+        steps
+            .chain(whole.map(|time| ("all".into(), time)))
             .collect()
     }
 }
