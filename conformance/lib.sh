@@ -9,6 +9,9 @@ TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
 # CONFORMANCE_MODULE=/usr/lib/softhsm/libsofthsm2.so conformance/clients/pkcs11-tool.sh
 MODULE=${CONFORMANCE_MODULE:-$TARGET/release/libnodetoken.so}
 NODETOKEN=${CONFORMANCE_COMMAND:-$TARGET/release/nodetoken}
+# The kind of token that a script works with, software or tpm: CONFORMANCE_TOKEN=tpm conformance/clients/openssl.sh
+KIND=${CONFORMANCE_TOKEN:-software}
+TPM=
 USER_PIN=246813
 SO_PIN=13572468
 
@@ -42,6 +45,12 @@ die() {
     printf '%s\n' "$*" >&2
     exit 1
 }
+
+on_tpm() {
+    [[ $KIND == tpm ]]
+}
+
+[[ $KIND == software ]] || on_tpm || die "CONFORMANCE_TOKEN is software or tpm, not $KIND"
 
 # ---- packages -------------------------------------------------------------------------------------------------
 
@@ -90,6 +99,7 @@ run_cargo() {
 
 # need_module: builds the release library and command unless another module is under test.
 need_module() {
+    ! on_tpm || need swtpm tpm2-tools
     [[ -z ${CONFORMANCE_MODULE:-} ]] || return 0
     need gcc libc6-dev
     run_cargo build --release --quiet
@@ -212,16 +222,45 @@ totals() {
 
 # ---- stores and tokens ----------------------------------------------------------------------------------------
 
-# use_store NAME: from here on the module works in this store, made empty when it is new.
+# use_store NAME: from here on the module works in this store, made empty when it is new, and with the store's own TPM.
 use_store() {
     export NODETOKEN_STORE=$SCRATCH/store-$1
     export SOFTHSM2_CONF=$NODETOKEN_STORE/softhsm2.conf
+    unset NODETOKEN_TPM
+    if on_tpm; then
+        TPM=$SCRATCH/tpm-$1
+        export NODETOKEN_TPM=swtpm:$TPM/tpm.sock
+        export TPM2_PKCS11_STORE=$NODETOKEN_STORE TPM2_PKCS11_TCTI=swtpm:path=$TPM/tpm.sock
+    fi
     [[ ! -d $NODETOKEN_STORE ]] || return 0
     mkdir -m 700 "$NODETOKEN_STORE"
+    ! on_tpm || start_tpm
     if ! ours; then
         mkdir "$NODETOKEN_STORE/tokens"
         printf 'directories.tokendir = %s\nlog.level = ERROR\n' "$NODETOKEN_STORE/tokens" >"$SOFTHSM2_CONF"
     fi
+}
+
+# start_tpm: a factory-new TPM 2.0 simulator with its state and sockets in the directory TPM. A real TPM allows some
+# thirty wrong values before it locks itself; swtpm allows three, which would hide the token's own count of ten.
+start_tpm() {
+    local tpm tenths
+    mkdir -m 700 "$TPM" "$TPM/state"
+    swtpm socket --tpm2 --tpmstate "dir=$TPM/state" --flags not-need-init,startup-clear \
+        --server "type=unixio,path=$TPM/tpm.sock" --ctrl "type=unixio,path=$TPM/tpm.sock.ctrl" \
+        >"$TPM/log" 2>&1 </dev/null &
+    tpm=$!
+    touch "$SCRATCH/servers/$tpm"
+    for ((tenths = 0; tenths < 150; tenths++)); do
+        if timeout 10 tpm2_dictionarylockout -T "swtpm:path=$TPM/tpm.sock" -s -n 32 -t 1000 -l 1000 >"$TPM/ready" 2>&1; then
+            return 0
+        fi
+        kill -0 "$tpm" 2>/dev/null || break
+        sleep 0.1
+    done
+    cat "$TPM/log" "$TPM/ready"
+    echo 'swtpm does not answer'
+    return 1
 }
 
 # p11 ARGUMENT…: pkcs11-tool on the module under test.
@@ -251,9 +290,10 @@ make_token() {
     fi
 }
 
-# make_key TOKEN NAME ID TYPE: a key pair made inside the token; TYPE as pkcs11-tool writes it (rsa:2048, EC:prime256v1).
+# make_key TOKEN NAME ID TYPE [OPTION…]: a key pair made inside the token; TYPE as pkcs11-tool writes it (rsa:2048,
+# EC:prime256v1).
 make_key() {
-    as_user "$1" --keypairgen --label "$2" --id "$3" --key-type "$4"
+    as_user "$1" --keypairgen --label "$2" --id "$3" --key-type "$4" "${@:5}"
 }
 
 # key_uri TOKEN NAME: the private key's address for GnuTLS and the OpenSSL engine, with the PIN in it.

@@ -1,15 +1,18 @@
 //! Measures PKCS#11 modules through their C interface, beside `openssl speed`.
 //!
 //! ```text
-//! cargo bench --bench pkcs11 -- [--module PATH]... [--openssl] [--seconds S] [--rounds N] [--only CASE]...
+//! cargo bench --bench pkcs11 -- [--module PATH]... [--openssl] [--tpm] [--seconds S] [--rounds N] [--only CASE]...
 //! ```
 //!
 //! Every module is loaded by dlopen in a process of its own with a store of its own, so the same program measures any
 //! of them. The keys are token keys, private and sensitive; every operation begins with its C_*Init. In each round each
 //! case is run by OpenSSL and by every module, one after the other and in turns, so that the drift of a shared machine
-//! hits all alike. The table shows the best and the median of the rounds; a share is ours divided by OpenSSL's.
-//! `openssl speed` itself divides by the CPU time of its process: "share by CPU" compares with that, the other two go
-//! by the clock.
+//! hits all alike. The table shows the best and the median of the rounds; a share is ours divided by OpenSSL's, or by
+//! that of the module named last where OpenSSL is not measured. `openssl speed` itself divides by the CPU time of its
+//! process: "share by CPU" compares with that, the other two go by the clock.
+//!
+//! With `--tpm` the tokens lie on a TPM 2.0: each module has a simulator (swtpm) of its own, and the signatures and the
+//! cold start are measured, beside tpm2-pkcs11. This needs the Debian packages swtpm and libtpm2-pkcs11-1.
 //!
 //! Of the times nothing is asserted. The exit status is 1 if a case could not be measured.
 
@@ -18,6 +21,7 @@ mod certificate;
 mod module;
 mod openssl;
 mod report;
+mod swtpm;
 mod worker;
 
 use std::collections::HashMap;
@@ -32,6 +36,9 @@ use module::Result;
 use report::{Cold, Figures, Report, Row, Store};
 use worker::Worker;
 
+/// The other module for a TPM, where the loader looks for libraries.
+const TPM2_PKCS11: &str = "libtpm2_pkcs11.so.1";
+
 /// Measures PKCS#11 modules through their C interface.
 #[derive(Parser)]
 #[command(name = "cargo bench --bench pkcs11 --")]
@@ -42,6 +49,9 @@ struct Options {
     /// Measure `openssl speed` in the same run and give each module's share of it
     #[arg(long)]
     openssl: bool,
+    /// Measure tokens on a TPM 2.0, a simulator for each module (default modules: ours and tpm2-pkcs11)
+    #[arg(long, conflicts_with = "openssl")]
+    tpm: bool,
     /// Time of one case in one round (OpenSSL: rounded up to whole seconds)
     #[arg(long, value_name = "S", default_value_t = 1.0)]
     seconds: f64,
@@ -98,7 +108,7 @@ fn measure(options: &Options) -> Result<bool> {
     cases.retain(|case| {
         let name = case.name.to_lowercase();
         let chosen = only.is_empty() || only.iter().any(|text| name.contains(text));
-        chosen && case.certificates <= options.largest
+        chosen && case.certificates <= options.largest && (!options.tpm || case.is_for_tpm())
     });
     if options.list {
         cases.iter().for_each(|case| println!("{}", case.name));
@@ -108,6 +118,7 @@ fn measure(options: &Options) -> Result<bool> {
         return Err("no case has such a name; --list shows them all".into());
     }
     let modules = match options.module.as_slice() {
+        [] if options.tpm => vec![own_module()?, TPM2_PKCS11.into()],
         [] => vec![own_module()?],
         named => named.to_vec(),
     };
@@ -175,7 +186,7 @@ impl<'a> Bench<'a> {
             }
             eprintln!("making stores with {size} certificates");
             for (index, module) in modules.iter().enumerate() {
-                let worker = Worker::start(module, &self.options.stores);
+                let worker = Worker::start(module, &self.options.stores, self.options.tpm);
                 self.workers.insert((index, size), worker);
             }
             for tenth in 0..10 {
@@ -267,11 +278,9 @@ impl<'a> Bench<'a> {
 /// The file names, short; the whole path where two are the same.
 fn names(modules: &[PathBuf]) -> Vec<String> {
     let short = |path: &PathBuf| {
-        let name = path
-            .file_stem()
-            .map(|stem| stem.to_string_lossy().into_owned())
-            .unwrap_or_default();
-        name.strip_prefix("lib").map(String::from).unwrap_or(name)
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        let stem = name.split_once(".so").map_or(&*name, |(stem, _)| stem);
+        stem.strip_prefix("lib").unwrap_or(stem).to_owned()
     };
     let all: Vec<_> = modules.iter().map(short).collect();
     let unique = |name: &String| all.iter().filter(|other| *other == name).count() == 1;

@@ -98,6 +98,11 @@ impl Module {
         call!(self, C_Initialize, arguments.cast::<c_void>())
     }
 
+    /// C_Finalize.
+    pub fn finalize(&self) -> Result<()> {
+        call!(self, C_Finalize, ptr::null_mut())
+    }
+
     /// Makes the benchmark's token in the first slot, with its user PIN set.
     pub fn make_token(&self) -> Result<()> {
         let slot = *self.slots()?.first().ok_or("the module shows no slot")?;
@@ -122,7 +127,7 @@ impl Module {
             pin.as_mut_ptr(),
             pin.len() as CK_ULONG
         )?;
-        call!(self, C_Logout, session.handle)
+        session.logout()
     }
 
     /// The slot that holds the benchmark's token (a module may move it when the token is initialized).
@@ -195,6 +200,11 @@ impl Session<'_> {
             pin.as_mut_ptr(),
             pin.len() as CK_ULONG
         )
+    }
+
+    /// C_Logout.
+    pub fn logout(&self) -> Result<()> {
+        call!(self.module, C_Logout, self.handle)
     }
 
     /// C_SignInit and C_Sign; gives the length of the signature in `signature`.

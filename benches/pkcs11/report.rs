@@ -1,6 +1,7 @@
 //! The figures, as a table and as JSON.
 
 use std::fmt::Write as _;
+use std::ptr;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -155,20 +156,17 @@ impl Report {
             "by CPU",
         ]);
         for row in &self.rows {
-            let openssl = row
-                .openssl
-                .iter()
-                .map(|figures| ("openssl", figures, false));
-            let modules = self.modules.iter().zip(&row.modules);
-            let modules = modules.map(|(name, figures)| (name.as_str(), figures, true));
-            for (index, (name, figures, compare)) in openssl.chain(modules).enumerate() {
+            let openssl = row.openssl.iter().map(|figures| ("openssl", figures));
+            let modules = self.modules.iter().map(String::as_str).zip(&row.modules);
+            let yardstick = row.openssl.as_ref().or(row.modules.last());
+            for (index, (name, figures)) in openssl.chain(modules).enumerate() {
                 let case = if index == 0 { row.case.as_str() } else { "" };
                 let Some(spread) = figures.of(wall) else {
                     let error = figures.error.as_deref().unwrap_or("not measured");
                     line([case, name, error, "", "", "", "", "", ""]);
                     continue;
                 };
-                let reference = row.openssl.as_ref().filter(|_| compare);
+                let reference = yardstick.filter(|yardstick| !ptr::eq(*yardstick, figures));
                 let share = |kind: fn(&Sample) -> Option<f64>, pick: fn(Spread) -> f64| {
                     let ours = figures.of(kind).map(pick);
                     let theirs = reference.and_then(|figures| figures.of(kind)).map(pick);
@@ -189,6 +187,10 @@ impl Report {
                     &share(wall, |spread| spread.median),
                     &share(cpu, |spread| spread.best),
                 ]);
+                // Some of the rounds failed: the exit status says so, too.
+                if let Some(error) = &figures.error {
+                    line(["", name, error, "", "", "", "", "", ""]);
+                }
             }
         }
         text.push_str(&self.store_table(name_width));
@@ -257,18 +259,21 @@ impl Report {
 }
 
 impl Store {
-    /// The steps of a cold start, each with the shortest of its times in milliseconds.
+    /// The steps of a cold start and all of them together, each with the shortest of its times in milliseconds.
     fn steps(&self) -> Vec<(String, f64)> {
         let Some(first) = self.cold.first() else {
             return Vec::new();
         };
         let names = first.steps.iter().map(|(name, _)| name).enumerate();
-        names
-            .filter_map(|(index, name)| {
-                let times = self.cold.iter().filter_map(|cold| cold.steps.get(index));
-                let shortest = times.map(|(_, time)| *time).min_by(f64::total_cmp)?;
-                Some((name.clone(), shortest))
-            })
+        let steps = names.filter_map(|(index, name)| {
+            let times = self.cold.iter().filter_map(|cold| cold.steps.get(index));
+            let shortest = times.map(|(_, time)| *time).min_by(f64::total_cmp)?;
+            Some((name.clone(), shortest))
+        });
+        let whole = |cold: &Cold| cold.steps.iter().map(|(_, time)| time).sum::<f64>();
+        let whole = self.cold.iter().map(whole).min_by(f64::total_cmp);
+        steps
+            .chain(whole.map(|time| ("all".into(), time)))
             .collect()
     }
 }

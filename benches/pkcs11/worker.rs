@@ -14,8 +14,9 @@ use tempfile::TempDir;
 
 use crate::cases::{self, Case, Key};
 use crate::certificate;
-use crate::module::{Module, Result};
+use crate::module::{Module, Result, Session};
 use crate::report::{Cold, Sample};
+use crate::swtpm::{self, Swtpm};
 
 /// The first argument of a process that is a worker, and of one that is a cold start; the module's path follows.
 pub const WORKER: &str = "--worker";
@@ -45,6 +46,8 @@ enum Reply {
 /// The parent's end of a worker.
 pub struct Worker {
     module: PathBuf,
+    // Ends before its state goes.
+    _tpm: Option<Swtpm>,
     store: TempDir,
     process: Child,
     requests: ChildStdin,
@@ -52,26 +55,28 @@ pub struct Worker {
 }
 
 impl Worker {
-    /// Starts a worker for the module, with an empty store in a new directory below `base`.
-    pub fn start(module: &Path, base: &Path) -> Result<Self> {
+    /// Starts a worker for the module, with an empty store in a new directory below `base`, and beside it a TPM.
+    pub fn start(module: &Path, base: &Path, tpm: bool) -> Result<Self> {
         let start = || -> io::Result<_> {
             let store = tempfile::Builder::new()
                 .prefix("pkcs11-bench-")
                 .tempdir_in(base)?;
             make_stores(store.path())?;
+            let tpm = tpm.then(|| Swtpm::start(store.path())).transpose()?;
             let mut process = command(WORKER, module, store.path())?
                 .stdin(Stdio::piped())
                 .stdout(Stdio::piped())
                 .spawn()?;
             let pipes = process.stdin.take().zip(process.stdout.take());
-            Ok((store, process, pipes))
+            Ok((tpm, store, process, pipes))
         };
-        let (store, process, pipes) =
+        let (tpm, store, process, pipes) =
             start().map_err(|error| format!("cannot start a worker: {error}"))?;
         let (requests, replies) = pipes.ok_or("a worker has no pipes")?;
         let replies = BufReader::new(replies).lines();
         Ok(Self {
             module: module.into(),
+            _tpm: tpm,
             store,
             process,
             requests,
@@ -167,6 +172,14 @@ fn command(role: &str, module: &Path, store: &Path) -> io::Result<Command> {
         .env("NODETOKEN_STORE", store.join("nodetoken"))
         .env("SOFTHSM2_CONF", store.join("softhsm2.conf"))
         .env("KRYOPTIC_CONF", store.join("kryoptic.toml"));
+    let tpm = swtpm::socket(store);
+    match tpm.exists() {
+        true => command
+            .env("NODETOKEN_TPM", format!("swtpm:{}", tpm.display()))
+            .env("TPM2_PKCS11_STORE", store.join("tpm2-pkcs11"))
+            .env("TPM2_PKCS11_TCTI", format!("swtpm:path={}", tpm.display())),
+        false => command.env_remove("NODETOKEN_TPM"),
+    };
     Ok(command)
 }
 
@@ -174,6 +187,7 @@ fn make_stores(store: &Path) -> io::Result<()> {
     let softhsm = store.join("softhsm");
     fs::create_dir(&softhsm)?;
     fs::create_dir(store.join("nodetoken"))?;
+    fs::create_dir(store.join("tpm2-pkcs11"))?;
     fs::write(
         store.join("softhsm2.conf"),
         format!(
@@ -197,8 +211,9 @@ pub fn serve(path: &Path) -> Result<()> {
         module.make_token()?;
         // The login holds as long as one session is open.
         let session = module.open(module.slot()?, CKF_RW_SESSION)?;
-        session.login_user()?;
-        cases::private_key(&session, Key::P256)?;
+        logged_in(&session, || {
+            cases::private_key(&session, Key::P256).map(drop)
+        })?;
         Ok((module, session))
     });
     let cases = cases::all();
@@ -214,11 +229,12 @@ pub fn serve(path: &Path) -> Result<()> {
                     Some(number) => certificate::create(session, number).map(|_| true),
                     None => Ok(false),
                 };
-                measure(create).map(Reply::Sample)
+                logged_in(session, || measure(create).map(Reply::Sample))
             }
             (Ok((module, session)), Request::Run { case, seconds }) => {
                 match cases.iter().find(|known| known.name == case) {
-                    Some(case) => run(module, case, seconds).and_then(|sample| {
+                    Some(case) => logged_in(session, || {
+                        let sample = run(module, case, seconds)?;
                         cases::clean(case, session)?;
                         Ok(Reply::Sample(sample))
                     }),
@@ -230,6 +246,15 @@ pub fn serve(path: &Path) -> Result<()> {
             .map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+/// Does what a request asks for while the user is logged in, and no longer: a TPM has room for a few keys, some modules
+/// leave a key in it until they log out, and a cold start needs room, too.
+fn logged_in<T>(session: &Session, work: impl FnOnce() -> Result<T>) -> Result<T> {
+    session.login_user()?;
+    let done = work();
+    session.logout()?;
+    done
 }
 
 /// Loads the module, opens, logs in, signs once, and prints how long each step took.
@@ -258,7 +283,10 @@ pub fn cold_start(path: &Path) -> Result<()> {
         peak: peak_memory()?,
     };
     send(&mut io::stdout(), &cold).map_err(|error| error.to_string())?;
-    // A client ends without closing what it opened.
+    // A client ends without closing what it opened. Only a simulated TPM would keep it: there is no driver to clean up.
+    if env::var_os("NODETOKEN_TPM").is_some() {
+        module.finalize()?;
+    }
     process::exit(0)
 }
 

@@ -37,14 +37,16 @@ certify_by_gnutls() {
     tool --login --write --load-certificate "$2.pem" --label "$2" --id "$3" "pkcs11:token=$1"
 }
 
-# make_end STORE TOKEN: a token whose RSA and EC keys are made, certified and installed by GnuTLS alone.
+# make_end STORE TOKEN: a token whose RSA, P-256 and P-384 keys are made, certified and installed by GnuTLS alone.
 make_end() {
     use_store "$1"
     initialize "$2"
     tool --login --generate-privkey=rsa --bits 2048 --label "rsa-$2" --id 01 "pkcs11:token=$2"
     tool --login --generate-privkey=ecdsa --curve secp256r1 --label "ec-$2" --id 02 "pkcs11:token=$2"
+    tool --login --generate-privkey=ecdsa --curve secp384r1 --label "p384-$2" --id 03 "pkcs11:token=$2"
     certify_by_gnutls "$2" "rsa-$2" 01
     certify_by_gnutls "$2" "ec-$2" 02
+    certify_by_gnutls "$2" "p384-$2" 03
 }
 
 exports_unchanged() {
@@ -55,6 +57,15 @@ exports_unchanged() {
 key_of_certificate() {
     tool --login --export-pubkey "pkcs11:token=client;object=$1;type=private" --outfile exported.pub
     cmp <(openssl pkey -pubin -in exported.pub -outform DER) <(openssl x509 -in "$1.pem" -noout -pubkey | openssl pkey -pubin -outform DER)
+}
+
+# signature VERSION KEY: how GnuTLS names the key's signature, in part. It prefers PKCS#1 in TLS 1.2.
+signature() {
+    case $1:$2 in
+        TLS1.2:rsa-*) echo RSA-SHA ;;
+        TLS1.3:rsa-*) echo RSA-PSS-RSAE-SHA ;;
+        *) echo ECDSA- ;;
+    esac
 }
 
 # handshake VERSION CLIENT-KEY SERVER-KEY: mutual TLS, each end's key and certificate by URI, and a line echoed.
@@ -82,6 +93,8 @@ handshake() {
     grep -qx 'ping' client.log
     grep -q "Subject: CN=$client.example" server.log
     grep -q '^- Status: The certificate is trusted' server.log
+    grep -q "^- Client Signature: $(signature "$1" "$client")" server.log
+    grep -q "^- Server Signature: $(signature "$1" "$server")" server.log
 }
 
 use_store client
@@ -96,7 +109,7 @@ shows 'list-all with login: private key' 'object=ec-client;type=private' tool --
 shows 'list-certs: with their keys' 'object=rsa-client;type=cert' tool --login --list-certs pkcs11:token=client
 shows 'a key is never extractable' 'CKA_NEVER_EXTRACTABLE' tool --login --list-privkeys pkcs11:token=client
 shows 'info' 'Type: Private key' tool --login --info 'pkcs11:token=client;object=rsa-client;type=private'
-for key in rsa-client ec-client; do
+for key in rsa-client ec-client p384-client; do
     check "export: the certificate of $key is unchanged" exports_unchanged "$key"
     check "export-pubkey: the key of $key is the certificate's" key_of_certificate "$key"
     check "test-sign: $key" tool --login --test-sign "pkcs11:token=client;object=$key;type=private"
@@ -114,7 +127,7 @@ refuse 'a wrong PIN is refused' 'PIN' \
     env GNUTLS_PIN=999999 timeout 60 p11tool --provider "$MODULE" --batch --login --list-privkeys pkcs11:token=client
 
 for version in TLS1.2 TLS1.3; do
-    for keys in 'rsa rsa' 'ec ec' 'rsa ec' 'ec rsa'; do
+    for keys in 'rsa rsa' 'ec ec' 'p384 p384' 'rsa ec' 'ec rsa'; do
         check "mutual $version, client ${keys% *}, server ${keys#* }" \
             handshake "$version" "${keys% *}-client" "${keys#* }-server"
     done

@@ -39,19 +39,29 @@ decrypts_data() {
         -inkey "$(key_uri client rsa-client)" | tr -d '\r' | cmp - message
 }
 
-# handshake VERSION CLIENT-KEY SERVER-KEY SERVER-STORE: mutual TLS. The server echoes a line reversed and ends after
-# one connection; both ends must verify each other, name each other, and end with status 0.
+# signature KEY SCHEME: what the other end calls the key's signature. OpenSSL prefers PSS in TLS 1.2, too.
+signature() {
+    case $1:$2 in
+        rsa-*:pkcs1) echo RSA ;;
+        rsa-*) echo RSA-PSS ;;
+        *) echo ECDSA ;;
+    esac
+}
+
+# handshake VERSION CLIENT-KEY SERVER-KEY SERVER-STORE [pkcs1]: mutual TLS. The server echoes a line reversed and ends
+# after one connection; both ends must verify each other, name each other, and end with status 0.
 handshake() {
-    local version=$1 client=$2 server=$3 status=0
+    local version=$1 client=$2 server=$3 scheme=${5:-pss} status=0 schemes=()
+    [[ $scheme == pss ]] || schemes=(-sigalgs RSA+SHA256:ECDSA+SHA256)
     free_port
     use_store "$4"
     start_server server.log timeout 60 openssl s_server -accept "127.0.0.1:$PORT" -naccept 1 -rev "-$version" \
         -engine pkcs11 -keyform engine -key "$(key_uri server "$server")" -cert "$server.pem" \
-        -CAfile ca.pem -Verify 1 -verify_return_error
+        -CAfile ca.pem -Verify 1 -verify_return_error "${schemes[@]}"
     use_store one
     printf 'ping\nCLOSE\n' | timeout 60 openssl s_client -connect "127.0.0.1:$PORT" -brief -ign_eof "-$version" \
         -engine pkcs11 -keyform engine -key "$(key_uri client "$client")" -cert "$client.pem" \
-        -CAfile ca.pem -verify_return_error -verify_hostname "$server.example" >client.log 2>&1 || status=$?
+        -CAfile ca.pem -verify_return_error -verify_hostname "$server.example" "${schemes[@]}" >client.log 2>&1 || status=$?
     sed 's/^/client: /' client.log
     echo "client: status $status"
     await_server || status=$?
@@ -61,6 +71,8 @@ handshake() {
     grep -q 'gnip' client.log
     grep -q '^Verification: OK' client.log
     grep -q "^Verified peername: $server.example" client.log
+    grep -qx "Signature type: $(signature "$server" "$scheme")" client.log
+    grep -qx "Signature type: $(signature "$client" "$scheme")" server.log
     grep -q '^Verification: OK' server.log
     grep -q "^Peer certificate: CN = $client.example" server.log
 }
@@ -105,5 +117,7 @@ for version in tls1_2 tls1_3; do
     done
     check "$version without a client certificate is refused" without_certificate "$version"
 done
+check 'mutual tls1_2 with PKCS#1 signatures, client rsa, server rsa' handshake tls1_2 rsa-client rsa-server one pkcs1
+check 'mutual tls1_2 with PKCS#1 signatures, client rsa, server p256' handshake tls1_2 rsa-client p256-server one pkcs1
 
 totals

@@ -22,7 +22,7 @@ export HOME=$SCRATCH/home
 unset XDG_CONFIG_HOME
 as_someone=()
 if [[ $(id -u) == 0 ]]; then
-    chown -R nobody: home "$NODETOKEN_STORE"
+    chown -R nobody: home "$NODETOKEN_STORE" ${TPM:+"$TPM"}
     as_someone=(setpriv --reuid=nobody --regid=nogroup --clear-groups)
 fi
 PROXY=$(dpkg-query -L p11-kit-modules | grep 'p11-kit-proxy.so$')

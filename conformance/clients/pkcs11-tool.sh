@@ -15,6 +15,10 @@ try_pin() {
     p11 --token-label node --login --pin "$1" --list-objects
 }
 
+# A token on a TPM has neither P-521 nor private keys that could leave it.
+curves=(p256 p384)
+on_tpm || curves+=(p521)
+
 # The tool chooses the key of a signature by id alone.
 declare -A ID=([rsa]=01 [p256]=02 [p384]=03 [p521]=04 [outside]=10)
 
@@ -33,6 +37,17 @@ openssl_verifies() {
     openssl pkeyutl -verify -pubin -inkey "$1.pub" -in digest -sigfile signature -pkeyopt digest:sha256 "${@:2}"
 }
 
+# sign_together: processes that sign at the same time do not disturb each other.
+sign_together() {
+    local number signers=()
+    for number in 1 2 3 4 5 6; do
+        as_user node --sign -m SHA256-RSA-PKCS --id "${ID[rsa]}" --input-file message --output-file "signature-$number" &
+        signers+=("$!")
+    done
+    for number in "${signers[@]}"; do wait "$number"; done
+    for number in 1 2 3 4 5 6; do openssl dgst -sha256 -verify rsa.pub -signature "signature-$number" message; done
+}
+
 # decrypts MECHANISM OPENSSL-OPTIONS… -- TOOL-OPTIONS…: OpenSSL encrypts to the public key, the token decrypts.
 decrypts() {
     local mechanism=$1 encrypt=()
@@ -45,6 +60,14 @@ decrypts() {
     openssl pkeyutl -encrypt -pubin -inkey rsa.pub -in secret -out sealed "${encrypt[@]}"
     as_user node --decrypt -m "$mechanism" --id "${ID[rsa]}" --input-file sealed --output-file opened "$@"
     cmp secret opened
+}
+
+# stolen: the right PIN, and a copy of the store beside another TPM.
+stolen() {
+    local store=$NODETOKEN_STORE
+    use_store stolen
+    cp "$store"/* "$NODETOKEN_STORE"
+    try_pin "$USER_PIN"
 }
 
 # count_objects TYPE COUNT: the token holds so many objects of this type.
@@ -81,6 +104,10 @@ for mechanism in RSA-PKCS-KEY-PAIR-GEN RSA-PKCS RSA-PKCS-PSS SHA256-RSA-PKCS SHA
     ECDSA-KEY-PAIR-GEN ECDSA ECDSA-SHA256 SHA256 AES-GCM AES-CBC-PAD SHA256-HMAC; do
     check "it has $mechanism" grep -q "^ *$mechanism," mechanisms
 done
+if on_tpm; then
+    check 'the chip signs' grep -Eq '^ *RSA-PKCS,.* hw,.* sign' mechanisms
+    hides 'the chip does not hash' '^ *SHA256,.* hw' cat mechanisms
+fi
 check 'generate-random' p11 --token-label node --generate-random 64 --output-file random
 check 'hash' p11 --token-label node --hash -m SHA256 --input-file message --output-file hashed
 check 'the hash is OpenSSL'\''s' cmp digest hashed
@@ -91,12 +118,19 @@ refuse 'keypairgen without login' 'CKR_USER_NOT_LOGGED_IN' \
 shows 'keypairgen RSA 2048: never extractable' 'never extractable' make_key node rsa 01 rsa:2048
 shows 'keypairgen P-256: never extractable' 'never extractable' make_key node p256 02 EC:prime256v1
 shows 'keypairgen P-384: never extractable' 'never extractable' make_key node p384 03 EC:secp384r1
-shows 'keypairgen P-521: never extractable' 'never extractable' make_key node p521 04 EC:secp521r1
+if on_tpm; then
+    # CKR_CURVE_NOT_SUPPORTED, whose name this pkcs11-tool does not know.
+    refuse 'keypairgen P-521: no TPM token has it' '\(0x140\)' make_key node p521 04 EC:secp521r1
+    refuse 'keypairgen of an extractable key' 'CKR_TEMPLATE_INCONSISTENT' \
+        make_key node loose 04 EC:prime256v1 --extractable
+else
+    shows 'keypairgen P-521: never extractable' 'never extractable' make_key node p521 04 EC:secp521r1
+fi
 shows 'keygen AES-256' 'Secret Key Object; AES' as_user node --keygen --key-type AES:32 --label aes --id 05
-check 'four private keys with login' count_objects privkey 4
+check 'the private keys with login' count_objects privkey $((1 + ${#curves[@]}))
 hides 'no private key without login' 'Private Key' p11 --token-label node --list-objects
 shows 'public keys without login' 'Public Key Object; RSA 2048' p11 --token-label node --list-objects
-for name in rsa p256 p384 p521; do
+for name in rsa "${curves[@]}"; do
     check "the public key of $name is read without login" read_public node "$name" "$name.pub"
 done
 check 'read-object pubkey' p11 --token-label node --read-object --type pubkey --label rsa --output-file rsa.pub.der
@@ -115,13 +149,14 @@ check 'sign RSA-PKCS-PSS' sign_and_verify RSA-PKCS-PSS rsa digest --hash-algorit
 check 'OpenSSL verifies RSA-PKCS-PSS' openssl_verifies rsa -pkeyopt rsa_padding_mode:pss
 check 'sign SHA256-RSA-PKCS-PSS' sign_and_verify SHA256-RSA-PKCS-PSS rsa message
 check 'OpenSSL verifies SHA256-RSA-PKCS-PSS' openssl_verifies rsa -pkeyopt rsa_padding_mode:pss -pkeyopt rsa_pss_saltlen:digest
-for name in p256 p384 p521; do
+for name in "${curves[@]}"; do
     check "sign ECDSA $name" sign_and_verify ECDSA "$name" digest --signature-format openssl
     check "OpenSSL verifies ECDSA $name" openssl_verifies "$name"
     check "sign ECDSA-SHA256 $name" sign_and_verify ECDSA-SHA256 "$name" message --signature-format openssl
     check "OpenSSL verifies ECDSA-SHA256 $name" openssl_verifies "$name"
 done
 check 'sign ECDSA-SHA384' sign_and_verify ECDSA-SHA384 p384 message --signature-format openssl
+check 'six processes sign at once' sign_together
 check 'sign SHA256-RSA-PKCS again' sign_and_verify SHA256-RSA-PKCS rsa message
 shows 'verify refuses another message' 'Invalid signature' \
     as_user node --verify -m SHA256-RSA-PKCS --id 01 --input-file digest --signature-file signature
@@ -142,6 +177,8 @@ check 'write-object cert' as_user node --write-object outside.crt --type cert --
 check 'write-object privkey RSA' as_user node --write-object outside.der --type privkey --label outside --id 10
 check 'write-object pubkey RSA' as_user node --write-object outside.pub.der --type pubkey --label outside --id 10
 check 'write-object privkey EC' as_user node --write-object outside-ec.der --type privkey --label outside-ec --id 12
+! on_tpm || refuse 'write-object privkey, extractable' 'CKR_TEMPLATE_INCONSISTENT' \
+    as_user node --write-object outside.der --type privkey --label loose --id 14 --extractable
 check 'write-object data' as_user node --write-object message --type data --label note --application-label conformance
 check 'the written key signs' sign_and_verify SHA256-RSA-PKCS outside message
 check 'OpenSSL verifies it' openssl dgst -sha256 -verify <(openssl pkey -in outside.key -pubout) -signature signature message
@@ -158,7 +195,7 @@ check 'delete-object cert' as_user node --delete-object --type cert --label outs
 check 'delete-object privkey' as_user node --delete-object --type privkey --label outside
 check 'delete-object data' as_user node --delete-object --type data --label note
 check 'no certificate is left' count_objects cert 0
-check 'five private keys are left' count_objects privkey 5
+check 'the other private keys are left' count_objects privkey $((2 + ${#curves[@]}))
 refuse 'delete-object twice' 'not found' as_user node --delete-object --type cert --label outside
 
 # The tool's own test runs
@@ -192,6 +229,7 @@ fi
 check 'the SO unlocks' p11 --token-label node --login --login-type so --so-pin "$SO_PIN" --init-pin --pin "$USER_PIN"
 check 'login after unlocking' try_pin "$USER_PIN"
 check 'the keys are still there' sign_and_verify ECDSA-SHA256 p256 message --signature-format openssl
+! on_tpm || refuse 'a copy of the store is of no use beside another TPM' 'CKR_DEVICE_ERROR' stolen
 refuse 'init-token again with the wrong SO PIN' 'CKR_PIN_INCORRECT' \
     p11 --slot-index 0 --init-token --label node --so-pin 99999999
 check 'init-token again' p11 --slot-index 0 --init-token --label fresh --so-pin "$SO_PIN"
