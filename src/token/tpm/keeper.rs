@@ -241,6 +241,15 @@ impl Keeper for TpmKeeper {
 
     fn generate(&self, binding: &[u8], spec: &KeySpec, private: &Attributes) -> Result<KeyPair> {
         check_secrecy(private)?;
+        if let KeySpec::Rsa { bits, .. } = spec
+            && !self.has_rsa(*bits)
+        {
+            return fail!(
+                CKR_KEY_SIZE_RANGE,
+                "this TPM makes RSA keys of 2048 to {} bits in steps of 1024, not {bits}",
+                self.abilities().rsa_bits
+            );
+        }
         let root = Root::from_bytes(binding)?;
         let template = object::new_key(spec)?;
         let mut auth = Secret::zeroed(AUTH_LEN)?;
@@ -314,13 +323,14 @@ impl Keeper for TpmKeeper {
 }
 
 impl TpmKeeper {
+    fn has_rsa(&self, bits: usize) -> bool {
+        (2048..=self.abilities().rsa_bits).contains(&bits) && bits.is_multiple_of(1024)
+    }
+
     fn check_size(&self, public: &PublicParts) -> Result<()> {
         let abilities = self.abilities();
         let fits = match public {
-            PublicParts::Rsa { .. } => {
-                (2048..=abilities.rsa_bits).contains(&public.bits())
-                    && public.bits().is_multiple_of(1024)
-            }
+            PublicParts::Rsa { .. } => self.has_rsa(public.bits()),
             PublicParts::Ec { curve, .. } => match curve {
                 Curve::P256 => true,
                 Curve::P384 => abilities.p384,
