@@ -12,6 +12,7 @@ mod common;
 
 use common::process::Signal;
 use common::*;
+use std::time::{Duration, Instant};
 
 const WRONG: &str = "wrong-pin-0000";
 /// Wrong tries after which a PIN is locked.
@@ -45,6 +46,16 @@ fn labels(session: Session) -> Vec<String> {
         .collect();
     labels.sort();
     labels
+}
+
+/// How long it takes a process, which is killed then, from one signal to the other.
+fn duration(process: process::Process, from: &Signal, to: &Signal) -> Duration {
+    from.wait();
+    let begin = Instant::now();
+    to.wait();
+    let duration = begin.elapsed();
+    process.kill();
+    duration
 }
 
 #[test]
@@ -488,17 +499,22 @@ fn killed_logins_do_not_lock_who_knows_the_pin() {
         world.process(|| {
             world.token();
         });
-        let ready = Signal::new();
-        let mut counted = 0;
-        for round in 0..2 * TRIES {
-            let owner = world.start(|| {
+        let (ready, done) = (Signal::new(), Signal::new());
+        let owner = || {
+            world.start(|| {
                 let session = world.existing_token().session();
                 ready.send();
                 session.login(CKU_USER, USER_PIN).unwrap();
-                session.logout().unwrap();
-            });
+                done.send();
+            })
+        };
+        let login = duration(owner(), &ready, &done);
+        let rounds = 2 * TRIES as u32;
+        let mut counted = 0;
+        for round in 0..rounds {
+            let owner = owner();
             ready.wait();
-            std::thread::sleep(std::time::Duration::from_millis(20 + 4 * round as u64));
+            std::thread::sleep(login * round / rounds);
             owner.kill();
             world.process(|| {
                 let token = world.existing_token();
@@ -545,9 +561,9 @@ fn a_killed_change_leaves_one_pin() {
         world.process(|| {
             two_objects(world.token().user());
         });
-        let ready = Signal::new();
-        for round in 0..16 {
-            let changer = world.start(|| {
+        let (ready, done) = (Signal::new(), Signal::new());
+        let changer = || {
+            world.start(|| {
                 let session = world.existing_token().session();
                 ready.send();
                 for turn in 0.. {
@@ -560,10 +576,16 @@ fn a_killed_change_leaves_one_pin() {
                             .set_pin(PINS[(turn + 1) % 2], PINS[turn % 2])
                             .unwrap();
                     }
+                    done.send();
                 }
-            });
+            })
+        };
+        let change = duration(changer(), &ready, &done);
+        for round in 1..=16 {
+            let changer = changer();
             ready.wait();
-            std::thread::sleep(std::time::Duration::from_millis(150 + 19 * round));
+            // Anywhere in the first two.
+            std::thread::sleep(change * round / 8);
             changer.kill();
             world.process(|| {
                 let session = world.existing_token().session();
