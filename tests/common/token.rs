@@ -32,7 +32,7 @@ pub struct Kind {
 }
 
 /// Every kind of token that the whole suite runs on.
-pub const KINDS: &[Kind] = &[SOFTWARE];
+pub const KINDS: &[Kind] = &[SOFTWARE, TPM];
 
 /// The software token, whose store is the directory `store`.
 pub const SOFTWARE: Kind = Kind {
