@@ -3,7 +3,7 @@
 use super::keys::Curve;
 use super::module::{self, Module};
 use super::session::Session;
-use super::swtpm::Swtpm;
+use super::swtpm::{self, Swtpm};
 use cryptoki_sys::*;
 use std::ffi::OsString;
 use std::path::Path;
@@ -29,6 +29,8 @@ pub struct Kind {
     variables: fn(&Path) -> Vec<(&'static str, OsString)>,
     /// What must run beside it.
     pub start: fn(&Path) -> Option<Swtpm>,
+    /// Does what a system with such a token does for a process that was killed.
+    pub bury: fn(&Path),
 }
 
 /// Every kind of token that the whole suite runs on.
@@ -43,6 +45,7 @@ pub const SOFTWARE: Kind = Kind {
     stretched: &[CKU_SO, CKU_USER],
     variables: software,
     start: |_| None,
+    bury: |_| (),
 };
 
 /// The token on a TPM, a simulator in the same directory.
@@ -54,6 +57,7 @@ pub const TPM: Kind = Kind {
     stretched: &[CKU_SO],
     variables: tpm,
     start: |directory| Some(Swtpm::start(directory)),
+    bury: swtpm::release,
 };
 
 fn software(directory: &Path) -> Vec<(&'static str, OsString)> {
