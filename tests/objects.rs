@@ -571,8 +571,8 @@ fn an_imported_pair_is_two_objects() {
 
 #[test]
 fn two_tokens_in_one_store() {
-    isolated_on(&[SOFTWARE], |world| {
-        world.configure("[software]\nspare_slot = true\n");
+    isolated(|world| {
+        world.configure(&format!("[{}]\nspare_slot = true\n", world.kind.name));
         let module = world.module();
         let (one, two) = (Token::make(module, "one"), Token::make(module, "two"));
         assert_ne!(one.slot, two.slot);

@@ -50,7 +50,11 @@ impl Swtpm {
         let child = command
             .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
             .args(["--tpmstate", &format!("dir={},mode=0600", at("tpm-state"))])
-            .args(["--server", &format!("type=unixio,path={}", at("tpm.sock"))])
+            // For all who reach the directory: tests become other users.
+            .args([
+                "--server",
+                &format!("type=unixio,path={},mode=0666", at("tpm.sock")),
+            ])
             .args(["--ctrl", &format!("type=unixio,path={}", at("tpm.ctrl"))])
             .args(["--log", &format!("file={},level=1", at("tpm.log"))])
             .stdin(Stdio::null())
