@@ -353,5 +353,7 @@ fn input_lengths() {
         session
             .sign(pss(CKM_RSA_PKCS_PSS, 0), rsa, &[1; 33])
             .refused(CKR_DATA_LEN_RANGE);
+        let ec = session.ec(Curve::P256).private;
+        session.sign(CKM_ECDSA, ec, b"").refused(CKR_DATA_LEN_RANGE);
     });
 }
