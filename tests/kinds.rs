@@ -225,33 +225,48 @@ fn rsa_exponents() {
     });
 }
 
-/// 6.1.3: the primes "may not be present"; a chip asks for them.
+/// 6.1.3: the primes "may not be present"; a chip asks for them, and for primes of one length.
 #[test]
-fn an_rsa_key_without_primes() {
+fn rsa_primes() {
     let crt = [
-        CKA_PRIME_1,
-        CKA_PRIME_2,
-        CKA_EXPONENT_1,
-        CKA_EXPONENT_2,
-        CKA_COEFFICIENT,
+        (CKA_PRIME_1, vectors::RSA_PRIME_1),
+        (CKA_PRIME_2, vectors::RSA_PRIME_2),
+        (CKA_EXPONENT_1, vectors::RSA_EXPONENT_1),
+        (CKA_EXPONENT_2, vectors::RSA_EXPONENT_2),
+        (CKA_COEFFICIENT, vectors::RSA_COEFFICIENT),
     ];
     isolated(|world| {
         let session = world.token().user();
-        let import = crt
-            .into_iter()
-            .fold(rsa_private_import(), Template::without);
+        let import = rsa_private_import();
+        let without = crt
+            .iter()
+            .fold(import.clone(), |import, (part, _)| import.without(*part));
+        // An integer with a leading zero, as DER and some clients write it.
+        let longer = crt.iter().fold(import, |import, (part, value)| {
+            import.set(*part, [vec![0], hex(value)].concat())
+        });
+        let (unequal, public) = rsa_imports_of(vectors::RSA_UNEQUAL_PRIMES);
+        let unequal_public = session.create(&public).unwrap();
+        let public = session.create(&rsa_public_import()).unwrap();
         for place in both_places() {
-            let import = import.clone().with(&place);
-            if world.kind.in_chip {
-                without_a_trace(session, || {
-                    session.create(&import).refused(CKR_TEMPLATE_INCOMPLETE);
-                });
-            } else {
-                let key = session.create(&import).unwrap();
-                assert_eq!(
-                    session.sign(CKM_SHA256_RSA_PKCS, key, MESSAGE).unwrap(),
-                    hex(vectors::RSA_PKCS_SHA256)
-                );
+            for (import, public, refusal) in [
+                (&longer, public, None),
+                (&without, public, Some(CKR_TEMPLATE_INCOMPLETE)),
+                (&unequal, unequal_public, Some(CKR_ATTRIBUTE_VALUE_INVALID)),
+            ] {
+                let import = import.clone().with(&place);
+                match refusal.filter(|_| world.kind.in_chip) {
+                    Some(refusal) => {
+                        without_a_trace(session, || session.create(&import).refused(refusal));
+                    }
+                    None => {
+                        let key = session.create(&import).unwrap();
+                        let signature = session.sign(CKM_SHA256_RSA_PKCS, key, MESSAGE).unwrap();
+                        session
+                            .verify(CKM_SHA256_RSA_PKCS, public, MESSAGE, &signature)
+                            .unwrap();
+                    }
+                }
             }
         }
     });

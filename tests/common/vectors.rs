@@ -151,6 +151,8 @@ pub const RSA_3072: &[u8] = include_bytes!("testdata/rsa3072.der");
 pub const RSA_4096: &[u8] = include_bytes!("testdata/rsa4096.der");
 /// One of 2048 bits with the public exponent 3.
 pub const RSA_EXPONENT_3: &[u8] = include_bytes!("testdata/rsa2048-exponent3.der");
+/// One of 2048 bits with primes of 1000 and 1048.
+pub const RSA_UNEQUAL_PRIMES: &[u8] = include_bytes!("testdata/rsa2048-unequal-primes.der");
 /// A key on P-256: scalar, uncompressed point, SubjectPublicKeyInfo.
 pub const P256_SCALAR: &str = "fc4a23439b216f228095e78eaaba32a7202e2bd0dba6ff8e033fea347f161cb9";
 pub const P256_POINT: &str = concat!(

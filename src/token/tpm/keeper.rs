@@ -8,7 +8,7 @@ use super::object::{self, AUTH_LEN, Wrapped};
 use super::root::{self, Root};
 use crate::attribute::Attributes;
 use crate::config::Tpm;
-use crate::crypto::{Curve, KeySpec, PublicParts, SecretParts, engine};
+use crate::crypto::{Curve, KeySpec, PublicParts, SecretParts, engine, trim};
 use crate::error::{Error, Result, fail};
 use crate::key::{self, Secrets};
 use crate::mechanism::{Mechanism, Plan};
@@ -282,7 +282,16 @@ impl Keeper for TpmKeeper {
         let parts = key::private_parts(&key.attributes, &given)?;
         self.check_size(&parts.public)?;
         let sensitive = match &parts.secret {
-            SecretParts::Rsa { crt: Some(crt), .. } => &crt.p,
+            SecretParts::Rsa { crt: Some(crt), .. } => {
+                let (p, q) = (trim(&crt.p), trim(&crt.q));
+                if p.len() != q.len() {
+                    return fail!(
+                        CKR_ATTRIBUTE_VALUE_INVALID,
+                        "a TPM takes an RSA key with primes of one length"
+                    );
+                }
+                p
+            }
             SecretParts::Ec { d } => d,
             SecretParts::Rsa { crt: None, .. } => {
                 return fail!(
