@@ -517,7 +517,11 @@ fn hostile_mechanism_parameters() {
     isolated(|world| {
         let token = world.token();
         let (session, aes, secret) = with_keys(token);
-        let (rsa, ed) = (session.rsa(2048), session.ed25519());
+        let rsa = session.imported_rsa();
+        let ed = match world.kind.has(Curve::ED25519) {
+            true => session.ed25519(),
+            false => session.ec(Curve::P256),
+        };
         let key_of = |kind, private| match (kind, private) {
             (CKM_RSA_PKCS_OAEP, true) => rsa.private,
             (CKM_RSA_PKCS_OAEP, false) => rsa.public,
@@ -528,8 +532,12 @@ fn hostile_mechanism_parameters() {
         for mechanism in &mechanisms {
             let kind = mechanism.kind;
             eprintln!("{mechanism:x?}");
-            let refused = [CKR_MECHANISM_PARAM_INVALID, CKR_ARGUMENTS_BAD];
+            let mut refused = vec![CKR_MECHANISM_PARAM_INVALID, CKR_ARGUMENTS_BAD];
             if kind == CKM_EDDSA {
+                // Two faults, one code.
+                if !world.kind.has(Curve::ED25519) {
+                    refused.push(CKR_MECHANISM_INVALID);
+                }
                 session
                     .sign_init(mechanism.clone(), key_of(kind, true))
                     .refused_with(&refused);

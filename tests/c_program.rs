@@ -248,7 +248,12 @@ fn smoke(world: &World, arguments: &[&str]) {
     ];
     all.extend(arguments);
     compile(&all);
-    let output = Command::new(&program).arg(module::path()).output().unwrap();
+    let output = Command::new(&program)
+        .arg(module::path())
+        // Cargo's, stronger than the path linked in, leads to the copy of the last `cargo build`.
+        .env_remove("LD_LIBRARY_PATH")
+        .output()
+        .unwrap();
     let words = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "{}: {words}", output.status);
     assert_eq!(output.stdout, b"ok\n");

@@ -125,7 +125,7 @@ fn initialize_arguments() {
 /// `key=value` pairs between blanks and semicolons, stronger than the environment.
 #[test]
 fn a_string_in_p_reserved_is_configuration() {
-    isolated_on(&[SOFTWARE], |world| {
+    isolated(|world| {
         let module = Module::load();
         for (directory, form) in [("one", "store=PATH"), ("two", " ;\tstore=PATH; ")] {
             let directory = world.path(directory);

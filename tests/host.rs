@@ -63,7 +63,7 @@ fn run(program: &Path, world: &World) -> (std::process::ExitStatus, String) {
 /// Neither the module nor its engine reads a variable in a set-gid process; only root can make one.
 #[test]
 fn a_set_gid_process_has_no_environment() {
-    isolated_on(&[SOFTWARE], |world| {
+    isolated(|world| {
         let (source, program) = (world.path("host.c"), world.path("host"));
         fs::write(&source, HOST).unwrap();
         let compiled = Command::new("cc")
@@ -132,7 +132,7 @@ fn open_files() -> Vec<std::path::PathBuf> {
 /// The log goes into a file or a terminal, never through a link, and never waits for a reader.
 #[test]
 fn what_is_no_log_file_is_refused() {
-    isolated_on(&[SOFTWARE], |world| {
+    isolated(|world| {
         let module = Module::load();
         let target = world.path("target");
         fs::write(&target, "kept").unwrap();
@@ -170,7 +170,7 @@ fn what_is_no_log_file_is_refused() {
 /// The log file belongs to a run: C_Finalize gives it back, and writes to nothing else after that.
 #[test]
 fn the_log_file_is_closed_at_the_end() {
-    isolated_on(&[SOFTWARE], |world| {
+    isolated(|world| {
         let module = Module::load();
         let log = world.path("log");
         for run in 1..=2 {
@@ -236,7 +236,7 @@ fn signs(session: Session) {
 /// Beyond RLIMIT_FSIZE a write raises SIGXFSZ, which ends a process that does not expect it.
 #[test]
 fn a_write_beyond_the_limit_fails_and_the_host_lives() {
-    isolated_on(&[SOFTWARE], |world| {
+    isolated(|world| {
         make_token(world);
         for ignored in [false, true] {
             world.process(|| {
@@ -290,7 +290,7 @@ fn a_write_beyond_the_limit_fails_and_the_host_lives() {
 /// What the host itself has blocked, and what waits for it, is the host's.
 #[test]
 fn a_write_leaves_the_hosts_signals_alone() {
-    isolated_on(&[SOFTWARE], |world| {
+    isolated(|world| {
         make_token(world);
         for waiting in [false, true] {
             world.process(|| {
@@ -322,7 +322,7 @@ fn a_write_leaves_the_hosts_signals_alone() {
 /// Nobody reads standard error: the line is lost, and the host goes on.
 #[test]
 fn a_log_that_nobody_reads_is_lost() {
-    isolated_on(&[SOFTWARE], |world| {
+    isolated(|world| {
         world.process(|| {
             unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
             let (reader, writer) = std::io::pipe().unwrap();

@@ -248,7 +248,11 @@ fn large_operations(size: usize) {
         let session = world.token().user();
         let (module, handle) = (session.module, session.handle);
         let key = session.aes(16);
-        let edwards = session.ed25519();
+        // Mechanisms that sign a message as it is, and must keep all of it.
+        let mut whole = vec![(CKM_ECDSA, session.ec(Curve::P256).private)];
+        if world.kind.has(Curve::ED25519) {
+            whole.push((CKM_EDDSA, session.ed25519().private));
+        }
         let text = vec![7; size];
         let mut answer = vec![0u8; size + 64];
         let aad = Mech::gcm(&IV[..12], &text, 128);
@@ -307,13 +311,15 @@ fn large_operations(size: usize) {
                 |(), _| session.cancel(CKF_DECRYPT),
             );
         }
-        sweep(
-            "C_SignUpdate",
-            size,
-            || session.sign_init(CKM_EDDSA, edwards.private).unwrap(),
-            |()| try_call!(module, C_SignUpdate(handle, text.as_ptr().cast_mut(), len)),
-            |(), _| session.cancel(CKF_SIGN),
-        );
+        for (mechanism, key) in whole {
+            sweep(
+                "C_SignUpdate",
+                size,
+                || session.sign_init(mechanism, key).unwrap(),
+                |()| try_call!(module, C_SignUpdate(handle, text.as_ptr().cast_mut(), len)),
+                |(), _| session.cancel(CKF_SIGN),
+            );
+        }
     });
 }
 

@@ -1,4 +1,4 @@
-//! The software token's store: kills, damage, several processes, permissions (THREATS.md 8 to 12, 16).
+//! The store that tokens are kept in: kills, damage, several processes, permissions (THREATS.md 8 to 12, 16).
 
 #![allow(
     clippy::unwrap_used,
@@ -79,7 +79,7 @@ fn signs(session: Session) {
 /// What was acknowledged is there after SIGKILL, and no pair is half.
 #[test]
 fn killed_while_creating() {
-    isolated_on(&[SOFTWARE], |world| {
+    isolated(|world| {
         make_token(world);
         let acknowledged = Signal::new();
         let mut expected = 0;
@@ -171,7 +171,7 @@ fn open_damaged() {
 
 #[test]
 fn damaged_stores_are_left_as_they_are() {
-    isolated_on(&[SOFTWARE], |world| {
+    isolated(|world| {
         make_token(world);
         let database = database(world);
         let good = fs::read(&database).unwrap();
@@ -217,7 +217,7 @@ fn damaged_stores_are_left_as_they_are() {
 /// A database, but of another program.
 #[test]
 fn foreign_databases_are_refused() {
-    isolated_on(&[SOFTWARE], |world| {
+    isolated(|world| {
         make_token(world);
         let database = database(world);
         let mut foreign = fs::read(&database).unwrap();
@@ -255,7 +255,7 @@ fn foreign_databases_are_refused() {
 
 #[test]
 fn two_writers_lose_nothing() {
-    isolated_on(&[SOFTWARE], |world| {
+    isolated(|world| {
         make_token(world);
         let writers: Vec<_> = ["one", "two", "three"]
             .map(|name| {
@@ -291,7 +291,7 @@ fn two_writers_lose_nothing() {
 /// Another process's change is seen at the next call.
 #[test]
 fn processes_see_each_other() {
-    isolated_on(&[SOFTWARE], |world| {
+    isolated(|world| {
         make_token(world);
         let (go, done) = (Signal::new(), Signal::new());
         let other = world.start(|| {
@@ -334,7 +334,7 @@ fn processes_see_each_other() {
 #[test]
 fn a_stopped_writer_blocks_no_reader() {
     const BLOCKED: i32 = 2;
-    isolated_on(&[SOFTWARE], |world| {
+    isolated(|world| {
         make_token(world);
         let ready = Signal::new();
         let writer = world.start(|| {
@@ -378,7 +378,7 @@ fn a_stopped_writer_blocks_no_reader() {
 
 #[test]
 fn files_are_the_owners_alone() {
-    isolated_on(&[SOFTWARE], |world| {
+    isolated(|world| {
         for umask in [0, 0o077, 0o777] {
             let directory = format!("store {umask:o}");
             world.process(|| {
@@ -416,7 +416,7 @@ fn set_variable(name: &str, value: &Path) {
 /// Nothing through a symbolic link, and nothing that others may write to.
 #[test]
 fn a_store_of_others_is_refused() {
-    isolated_on(&[SOFTWARE], |world| {
+    isolated(|world| {
         make_token(world);
         let refused = |what: &str, prepare: &dyn Fn()| {
             world.process(|| {
@@ -471,7 +471,7 @@ fn step_down(user: libc::uid_t) {
 fn planted_files_are_refused() {
     const OWNER: libc::uid_t = 65533;
     const PLANTER: libc::uid_t = 65532;
-    isolated_on(&[SOFTWARE], |world| {
+    isolated(|world| {
         if unsafe { libc::getuid() } != 0 {
             eprintln!("not run: it takes root to make files of other users");
             return;
@@ -538,7 +538,7 @@ fn planted_files_are_refused() {
 /// is refused exactly, and the store is left alone. Root may write anywhere, so the test steps down.
 #[test]
 fn a_read_only_store_signs() {
-    isolated_on(&[SOFTWARE], |world| {
+    isolated(|world| {
         make_token(world);
         let store = world.path("store");
         let root = unsafe { libc::getuid() } == 0;
@@ -599,7 +599,7 @@ fn a_read_only_store_signs() {
 #[test]
 fn nothing_secret_is_in_the_files() {
     let secret = b"a secret value of thirty-two by!";
-    isolated_on(&[SOFTWARE], |world| {
+    isolated(|world| {
         world.process(|| {
             let session = world.token().user();
             session

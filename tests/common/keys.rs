@@ -4,9 +4,11 @@ use super::session::Session;
 use super::template::Template;
 use super::vectors::{self, hex};
 use cryptoki_sys::*;
+use der::asn1::UintRef;
+use der::{Decode, Sequence};
 
 /// A curve: its name and its `CKA_EC_PARAMS` (DER of the object identifier).
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Curve {
     pub name: &'static str,
     pub params: &'static [u8],
@@ -38,7 +40,7 @@ impl Curve {
     pub const NIST: [Self; 3] = [Self::P256, Self::P384, Self::P521];
 
     pub fn key_type(self) -> CK_KEY_TYPE {
-        if self.name == Self::ED25519.name {
+        if self == Self::ED25519 {
             CKK_EC_EDWARDS
         } else {
             CKK_EC
@@ -96,6 +98,15 @@ impl Session {
         self.pair(CKM_EC_EDWARDS_KEY_PAIR_GEN, &public, &Template::new())
     }
 
+    /// The vectors' RSA key as a pair of session keys, where making one is not what is tested: a
+    /// chip takes up to seconds for that.
+    #[track_caller]
+    pub fn imported_rsa(self) -> Pair {
+        let public = self.create(&rsa_public_import()).unwrap();
+        let private = self.create(&rsa_private_import()).unwrap();
+        Pair { public, private }
+    }
+
     /// A generated AES session key of `length` bytes.
     #[track_caller]
     pub fn aes(self, length: CK_ULONG) -> CK_OBJECT_HANDLE {
@@ -146,6 +157,40 @@ pub fn rsa_private_import() -> Template {
         .set(CKA_EXPONENT_1, hex(vectors::RSA_EXPONENT_1))
         .set(CKA_EXPONENT_2, hex(vectors::RSA_EXPONENT_2))
         .set(CKA_COEFFICIENT, hex(vectors::RSA_COEFFICIENT))
+}
+
+/// RSAPrivateKey (RFC 8017 A.1.2).
+#[derive(Sequence)]
+struct RsaPrivateKey<'a> {
+    version: u8,
+    n: UintRef<'a>,
+    e: UintRef<'a>,
+    d: UintRef<'a>,
+    p: UintRef<'a>,
+    q: UintRef<'a>,
+    dp: UintRef<'a>,
+    dq: UintRef<'a>,
+    qinv: UintRef<'a>,
+}
+
+/// The imports of the private and the public half of another RSA key, given as an RSAPrivateKey.
+pub fn rsa_imports_of(der: &[u8]) -> (Template, Template) {
+    let key = RsaPrivateKey::from_der(der).unwrap();
+    let public = Template::new()
+        .set(CKA_MODULUS, key.n.as_bytes())
+        .set(CKA_PUBLIC_EXPONENT, key.e.as_bytes());
+    let private = public
+        .clone()
+        .set(CKA_PRIVATE_EXPONENT, key.d.as_bytes())
+        .set(CKA_PRIME_1, key.p.as_bytes())
+        .set(CKA_PRIME_2, key.q.as_bytes())
+        .set(CKA_EXPONENT_1, key.dp.as_bytes())
+        .set(CKA_EXPONENT_2, key.dq.as_bytes())
+        .set(CKA_COEFFICIENT, key.qinv.as_bytes());
+    (
+        rsa_private_import().with(&private),
+        rsa_public_import().with(&public),
+    )
 }
 
 /// The import of its public key.

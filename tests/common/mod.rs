@@ -7,6 +7,7 @@
 //! - [`Module`], [`Session`] wrap the calls, [`Template`] and [`Mech`] their arguments.
 //! - [`Refused`] checks the return code of a call that must fail.
 //! - [`token::KINDS`] lists the kinds of token: a new kind is one line there, and the suite runs on it.
+//! - [`World::kind`] says what the kind can do ([`Kind`]).
 
 #![allow(dead_code, unused_imports)]
 #![allow(
@@ -41,7 +42,7 @@ pub use process::{World, isolated, isolated_on, set};
 pub use session::Session;
 pub use swtpm::Swtpm;
 pub use template::{Template, Value};
-pub use token::{SO_PIN, SOFTWARE, TPM, Token, USER_PIN};
+pub use token::{Kind, SO_PIN, SOFTWARE, TPM, Token, USER_PIN};
 
 pub use cryptoki_sys::*;
 pub use std::ptr::{null, null_mut};

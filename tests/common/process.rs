@@ -118,7 +118,7 @@ impl World {
     }
 
     /// Starts `body` in a forked process.
-    pub fn start(&self, body: impl FnOnce()) -> Process {
+    pub fn start(&self, body: impl FnOnce()) -> Process<'_> {
         match unsafe { libc::fork() } {
             0 => {
                 unsafe { libc::alarm(HUNG_AFTER) };
@@ -128,18 +128,19 @@ impl World {
             }
             pid => {
                 assert!(pid > 0, "fork: {}", std::io::Error::last_os_error());
-                Process { pid }
+                Process { pid, world: self }
             }
         }
     }
 }
 
 /// A process that a test has forked.
-pub struct Process {
+pub struct Process<'a> {
     pub pid: libc::pid_t,
+    world: &'a World,
 }
 
-impl Process {
+impl Process<'_> {
     /// Waits for its end.
     pub fn wait(self) -> ExitStatus {
         use std::os::unix::process::ExitStatusExt;
@@ -158,7 +159,10 @@ impl Process {
     /// Kills it at once (`SIGKILL`) and waits for its end.
     pub fn kill(self) -> ExitStatus {
         assert_eq!(unsafe { libc::kill(self.pid, libc::SIGKILL) }, 0);
-        self.wait()
+        let world = self.world;
+        let status = self.wait();
+        (world.kind.bury)(&world.directory);
+        status
     }
 }
 

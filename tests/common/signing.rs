@@ -3,6 +3,7 @@
 use super::keys::*;
 use super::mech::Mech;
 use super::session::Session;
+use super::token::Kind;
 use cryptoki_sys::*;
 
 /// A mechanism with keys for it.
@@ -48,8 +49,8 @@ pub fn pss(kind: CK_MECHANISM_TYPE, hash: usize) -> Mech {
     Mech::pss(kind, hash, mgf, length as CK_ULONG)
 }
 
-/// Every signature mechanism of the issue, with generated keys.
-pub fn every_mechanism(session: Session) -> Vec<Case> {
+/// Every signature mechanism of the issue that a token of this kind has, with keys for it.
+pub fn every_mechanism(kind: &Kind, session: Session) -> Vec<Case> {
     let message = b"what a node has to say".to_vec();
     let mut cases = Vec::new();
     let mut case = |name: &str, mechanism: Mech, pair: Pair, length, input: &[u8], parts| {
@@ -64,7 +65,7 @@ pub fn every_mechanism(session: Session) -> Vec<Case> {
             parts,
         });
     };
-    let rsa = session.rsa(2048);
+    let rsa = session.imported_rsa();
     case("RSA PKCS#1", CKM_RSA_PKCS.into(), rsa, 256, &message, false);
     case("RSA X.509", CKM_RSA_X_509.into(), rsa, 256, &message, false);
     for (at, (name, _, _, length)) in HASHES.into_iter().enumerate() {
@@ -93,7 +94,7 @@ pub fn every_mechanism(session: Session) -> Vec<Case> {
             false,
         );
     }
-    for curve in Curve::NIST {
+    for curve in kind.nist() {
         let pair = session.ec(curve);
         let length = 2 * curve.size;
         case(
@@ -115,14 +116,10 @@ pub fn every_mechanism(session: Session) -> Vec<Case> {
             );
         }
     }
-    case(
-        "Ed25519",
-        CKM_EDDSA.into(),
-        session.ed25519(),
-        64,
-        &message,
-        false,
-    );
+    if kind.has(Curve::ED25519) {
+        let pair = session.ed25519();
+        case("Ed25519", CKM_EDDSA.into(), pair, 64, &message, false);
+    }
     let secret = session.create(&generic_secret_template(&[9; 40])).unwrap();
     let secret = Pair {
         public: secret,

@@ -50,7 +50,11 @@ impl Swtpm {
         let child = command
             .args(["socket", "--tpm2", "--flags", "not-need-init,startup-clear"])
             .args(["--tpmstate", &format!("dir={},mode=0600", at("tpm-state"))])
-            .args(["--server", &format!("type=unixio,path={}", at("tpm.sock"))])
+            // For all who reach the directory: tests become other users.
+            .args([
+                "--server",
+                &format!("type=unixio,path={},mode=0666", at("tpm.sock")),
+            ])
             .args(["--ctrl", &format!("type=unixio,path={}", at("tpm.ctrl"))])
             .args(["--log", &format!("file={},level=1", at("tpm.log"))])
             .stdin(Stdio::null())
@@ -137,15 +141,34 @@ pub fn exchange(directory: &Path, command: &[u8]) -> Vec<u8> {
     response
 }
 
-/// How many transient objects are loaded: TPM2_GetCapability of TPM_CAP_HANDLES from 0x80000000 on.
-pub fn loaded_objects(directory: &Path) -> u32 {
-    let command = [
-        [0x80, 1, 0, 0, 0, 22, 0, 0, 1, 0x7a].as_slice(),
-        &[0, 0, 0, 1, 0x80, 0, 0, 0, 0, 0, 0, 16],
-    ]
-    .concat();
+/// Where the handles of loaded objects and of loaded sessions begin.
+const OBJECTS: u32 = 0x8000_0000;
+const SESSIONS: u32 = 0x0200_0000;
+
+/// The handles in use from `first` on: TPM2_GetCapability of TPM_CAP_HANDLES.
+fn handles(directory: &Path, first: u32) -> Vec<u32> {
+    let mut command = vec![0x80, 1, 0, 0, 0, 22, 0, 0, 1, 0x7a, 0, 0, 0, 1];
+    command.extend(first.to_be_bytes());
+    command.extend([0, 0, 0, 16]);
     let response = exchange(directory, &command);
-    u32::from_be_bytes(response[15..19].try_into().unwrap())
+    let handles = response[19..].chunks(4);
+    handles
+        .map(|handle| u32::from_be_bytes(handle.try_into().unwrap()))
+        .collect()
+}
+
+/// How many transient objects are loaded.
+pub fn loaded_objects(directory: &Path) -> usize {
+    handles(directory, OBJECTS).len()
+}
+
+/// Takes out all that is loaded, as the driver of a device does for a process that has ended.
+pub fn release(directory: &Path) {
+    for first in [OBJECTS, SESSIONS] {
+        for handle in handles(directory, first) {
+            flush(directory, handle);
+        }
+    }
 }
 
 /// TPM2_FlushContext.

@@ -1,8 +1,9 @@
 //! Tokens: the kinds that the suite runs on, and how a test gets one.
 
+use super::keys::Curve;
 use super::module::{self, Module};
 use super::session::Session;
-use super::swtpm::Swtpm;
+use super::swtpm::{self, Swtpm};
 use cryptoki_sys::*;
 use std::ffi::OsString;
 use std::path::Path;
@@ -10,30 +11,53 @@ use std::path::Path;
 pub const SO_PIN: &str = "so-pin-12345678";
 pub const USER_PIN: &str = "user-pin-123456";
 
-/// A kind of token: a name, the environment variables that make the module show a fresh,
-/// uninitialized one of this kind whose files are in the given directory, and what must run beside
-/// it.
+/// A kind of token, and what it can do. Tests ask for that and leave out what it cannot, which
+/// `tests/kinds.rs` shows to be refused; what is not declared here every kind can.
 pub struct Kind {
     pub name: &'static str,
+    /// The curves of its private keys.
+    pub curves: &'static [Curve],
+    /// Lengths of RSA moduli, of those that the suite uses.
+    pub rsa_bits: &'static [CK_ULONG],
+    /// Its private keys live in a chip: they can never be read, an RSA key comes to it by its primes
+    /// and has the exponent 65537.
+    pub in_chip: bool,
+    /// Whose PINs are stretched (CKU_): each of their logins takes 64 MiB and its time.
+    pub stretched: &'static [CK_USER_TYPE],
+    /// The environment variables that make the module show a fresh, uninitialized one of this kind
+    /// whose files are in the given directory.
     variables: fn(&Path) -> Vec<(&'static str, OsString)>,
+    /// What must run beside it.
     pub start: fn(&Path) -> Option<Swtpm>,
+    /// Does what a system with such a token does for a process that was killed.
+    pub bury: fn(&Path),
 }
 
 /// Every kind of token that the whole suite runs on.
-pub const KINDS: &[Kind] = &[SOFTWARE];
+pub const KINDS: &[Kind] = &[SOFTWARE, TPM];
 
 /// The software token, whose store is the directory `store`.
 pub const SOFTWARE: Kind = Kind {
     name: "software",
+    curves: &[Curve::P256, Curve::P384, Curve::P521, Curve::ED25519],
+    rsa_bits: &[2048, 2560, 3072, 4096],
+    in_chip: false,
+    stretched: &[CKU_SO, CKU_USER],
     variables: software,
     start: |_| None,
+    bury: |_| (),
 };
 
 /// The token on a TPM, a simulator in the same directory.
 pub const TPM: Kind = Kind {
     name: "tpm",
+    curves: &[Curve::P256, Curve::P384],
+    rsa_bits: &[2048, 3072],
+    in_chip: true,
+    stretched: &[CKU_SO],
     variables: tpm,
     start: |directory| Some(Swtpm::start(directory)),
+    bury: swtpm::release,
 };
 
 fn software(directory: &Path) -> Vec<(&'static str, OsString)> {
@@ -51,6 +75,15 @@ pub fn kind(name: &str) -> &'static Kind {
 }
 
 impl Kind {
+    pub fn has(&self, curve: Curve) -> bool {
+        self.curves.contains(&curve)
+    }
+
+    /// Its curves for ECDSA.
+    pub fn nist(&self) -> impl Iterator<Item = Curve> {
+        Curve::NIST.into_iter().filter(|curve| self.has(*curve))
+    }
+
     /// The variables for a process of a test; with another module named by `NODETOKEN_TEST_MODULE`
     /// (the tests are themselves tested on SoftHSM) that module's own.
     pub fn environment(&self, directory: &Path) -> Vec<(&'static str, OsString)> {

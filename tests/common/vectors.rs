@@ -146,6 +146,13 @@ pub const RSA_OAEP_SHA256_LABEL: &str = concat!(
     "f026a2c2b373fce2ec2db7bcf04264f733607cc6f0e052579de63082b424116944a121a0c44bdbfe7453106c7082523b",
     "0fcb9bb119f893d3c79756e477746041",
 );
+/// Other RSA keys, each an RSAPrivateKey (RFC 8017 A.1.2).
+pub const RSA_3072: &[u8] = include_bytes!("testdata/rsa3072.der");
+pub const RSA_4096: &[u8] = include_bytes!("testdata/rsa4096.der");
+/// One of 2048 bits with the public exponent 3.
+pub const RSA_EXPONENT_3: &[u8] = include_bytes!("testdata/rsa2048-exponent3.der");
+/// One of 2048 bits with primes of 1000 and 1048.
+pub const RSA_UNEQUAL_PRIMES: &[u8] = include_bytes!("testdata/rsa2048-unequal-primes.der");
 /// A key on P-256: scalar, uncompressed point, SubjectPublicKeyInfo.
 pub const P256_SCALAR: &str = "fc4a23439b216f228095e78eaaba32a7202e2bd0dba6ff8e033fea347f161cb9";
 pub const P256_POINT: &str = concat!(

@@ -8,7 +8,7 @@ use super::object::{self, AUTH_LEN, Wrapped};
 use super::root::{self, Root};
 use crate::attribute::Attributes;
 use crate::config::Tpm;
-use crate::crypto::{Curve, KeySpec, PublicParts, SecretParts, engine};
+use crate::crypto::{Curve, KeySpec, PublicParts, SecretParts, engine, trim};
 use crate::error::{Error, Result, fail};
 use crate::key::{self, Secrets};
 use crate::mechanism::{Mechanism, Plan};
@@ -245,6 +245,15 @@ impl Keeper for TpmKeeper {
 
     fn generate(&self, binding: &[u8], spec: &KeySpec, private: &Attributes) -> Result<KeyPair> {
         check_secrecy(private)?;
+        if let KeySpec::Rsa { bits, .. } = spec
+            && !self.has_rsa(*bits)
+        {
+            return fail!(
+                CKR_KEY_SIZE_RANGE,
+                "this TPM makes RSA keys of 2048 to {} bits in steps of 1024, not {bits}",
+                self.abilities().rsa_bits
+            );
+        }
         let root = Root::from_bytes(binding)?;
         let template = object::new_key(spec)?;
         let mut auth = Secret::zeroed(AUTH_LEN)?;
@@ -277,7 +286,16 @@ impl Keeper for TpmKeeper {
         let parts = key::private_parts(&key.attributes, &given)?;
         self.check_size(&parts.public)?;
         let sensitive = match &parts.secret {
-            SecretParts::Rsa { crt: Some(crt), .. } => &crt.p,
+            SecretParts::Rsa { crt: Some(crt), .. } => {
+                let (p, q) = (trim(&crt.p), trim(&crt.q));
+                if p.len() != q.len() {
+                    return fail!(
+                        CKR_ATTRIBUTE_VALUE_INVALID,
+                        "a TPM takes an RSA key with primes of one length"
+                    );
+                }
+                p
+            }
             SecretParts::Ec { d } => d,
             SecretParts::Rsa { crt: None, .. } => {
                 return fail!(
@@ -318,13 +336,14 @@ impl Keeper for TpmKeeper {
 }
 
 impl TpmKeeper {
+    fn has_rsa(&self, bits: usize) -> bool {
+        (2048..=self.abilities().rsa_bits).contains(&bits) && bits.is_multiple_of(1024)
+    }
+
     fn check_size(&self, public: &PublicParts) -> Result<()> {
         let abilities = self.abilities();
         let fits = match public {
-            PublicParts::Rsa { .. } => {
-                (2048..=abilities.rsa_bits).contains(&public.bits())
-                    && public.bits().is_multiple_of(1024)
-            }
+            PublicParts::Rsa { .. } => self.has_rsa(public.bits()),
             PublicParts::Ec { curve, .. } => match curve {
                 Curve::P256 => true,
                 Curve::P384 => abilities.p384,

@@ -67,6 +67,9 @@ impl Key {
     /// ECDSA (FIPS 186-5 6.4): a digest is cut to the order's length or filled up to it, which
     /// leaves the integer what it is, so that a TPM takes a digest of any length.
     fn ecdsa(&self, curve: Curve, input: &[u8]) -> Result<Vec<u8>> {
+        if input.is_empty() {
+            return fail!(CKR_DATA_LEN_RANGE, "ECDSA takes a digest, not nothing");
+        }
         let (hash, len) = match curve {
             Curve::P256 => (TpmAlgId::Sha256, Hash::Sha256.len()),
             Curve::P384 => (TpmAlgId::Sha384, Hash::Sha384.len()),
