@@ -4,7 +4,9 @@
 //! |---|---|
 //! | `keeper` | PINs as authorization values, keys as objects under the storage root |
 //! | `key` | signing and decrypting: padding here, the private operation there |
-//! | `chip` | one visit at a time, the commands, what is left behind |
+//! | `chip` | one visit at a time, again where the link broke or the chip was full |
+//! | `commands` | what is asked of the chip |
+//! | `visit` | sending, authorizing, loading, taking out again |
 //! | `root` | the storage root: pinned, proven, secrets for it |
 //! | `session` | HMAC sessions: mutual proof, encrypted parameters |
 //! | `object` | templates, and keys as the TPM wraps them |
@@ -22,16 +24,17 @@
 //! Certificates, data and secret keys lie in a store like the software token's, in a file of its own.
 
 mod chip;
+mod commands;
 mod fault;
 mod frame;
 mod kdf;
 mod keeper;
-
 mod key;
 mod object;
 mod root;
 mod session;
 mod transport;
+mod visit;
 
 use super::store::{Setup, Store};
 use super::{Place, Source};
