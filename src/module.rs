@@ -143,6 +143,11 @@ impl Module {
         Ok(())
     }
 
+    /// What was configured for this run.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// Every slot: those in hardware first, which clients then prefer, and by id. `look_again` where
     /// the caller asks for the first time in a listing: only then may the list change (5.5.1).
     pub fn slots(&self, look_again: bool) -> Result<Vec<Arc<Slot>>> {

@@ -381,6 +381,13 @@ fn a_token_in_a_tpm_beside_one_in_software() {
     let pins = "--so-pin-file so --pin-file user";
     let no_tpm = node.fails(3, &format!("init --kind tpm --label chip {pins}"));
     assert!(no_tpm.contains("NODETOKEN_TPM"), "{no_tpm}");
+    let missing = format!("init --label chip {pins}");
+    let missing = node.run_with(&missing, "", Some(("NODETOKEN_TPM", "/dev/no-such-tpm")));
+    assert!(
+        missing.code == 3 && missing.stderr.contains("--kind software"),
+        "{}",
+        missing.stderr
+    );
 
     let _tpm = Swtpm::start(node.path());
     let device = format!("swtpm:{}", Swtpm::socket(node.path()).display());

@@ -33,10 +33,11 @@ impl Device {
             CStr::from_ptr(name.as_ptr()).to_str().unwrap()
         };
         let device = Self {
-            path: path.into(),
+            path: directory.join("tpmrm0"),
             commands: Arc::default(),
             real: Arc::default(),
         };
+        std::os::unix::fs::symlink(path, &device.path).unwrap();
         let (commands, real) = (Arc::clone(&device.commands), Arc::clone(&device.real));
         let (mut terminal, socket) = (
             unsafe { File::from_raw_fd(master) },
@@ -60,6 +61,20 @@ impl Device {
     /// The codes of the commands since the last time.
     pub fn commands(&self) -> Vec<u32> {
         std::mem::take(&mut self.commands.lock().unwrap())
+    }
+
+    /// How many sessions lie in the chip: TPM2_GetCapability of TPM_CAP_HANDLES from 0x02000000 on.
+    pub fn loaded_sessions(&self) -> u32 {
+        let command = [
+            [0x80, 1, 0, 0, 0, 22, 0, 0, 1, 0x7a].as_slice(),
+            &[0, 0, 0, 1, 2, 0, 0, 0, 0, 0, 0, 16],
+        ]
+        .concat();
+        let mut real = self.real.lock().unwrap();
+        let stream = real.as_mut().unwrap();
+        stream.write_all(&command).unwrap();
+        let response = message(stream).unwrap();
+        u32::from_be_bytes(response[15..19].try_into().unwrap())
     }
 
     /// Lets the simulator be stopped and started behind the device, as a chip is reset.

@@ -46,6 +46,13 @@ impl Init {
             false => Provider::start()?,
         };
         let mut slots = provider.slots()?;
+        if let (None, Some(device)) = (self.kind, provider.missing_tpm(&slots)) {
+            return fail!(
+                NotFound,
+                "there is no TPM at {device}, where the configuration has one; the log (NODETOKEN_LOG) says why. \
+                 --kind software makes a token in files"
+            );
+        }
         slots.retain(|slot| self.kind.is_none_or(|kind| slot.kind == kind));
         let slot = self.place(&provider, &slots, token)?;
 

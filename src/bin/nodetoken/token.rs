@@ -163,6 +163,13 @@ impl Provider {
             .collect()
     }
 
+    /// The device of the TPM that is configured, where none of the slots is of a TPM.
+    pub fn missing_tpm(&self, slots: &[Slot]) -> Option<&str> {
+        let device = self.module.config().tpm.device.as_str();
+        let there = slots.iter().any(|slot| slot.kind == Kind::Tpm);
+        (!there && !device.is_empty()).then_some(device)
+    }
+
     /// The slot with this id, as it is now.
     pub fn slot(&self, id: CK_SLOT_ID) -> Result<Slot> {
         view(&*self.module.slot(id)?)

@@ -1,9 +1,9 @@
 //! One TPM: its link, its turn-taking, and what is known of it.
 //!
 //! All use of the chip is a [`Visit`]: one thread at a time, from connecting to leaving nothing
-//! behind. A simulator's socket has no resource manager and serves one client, so that each visit
-//! connects anew and takes out what it has loaded; with a device, whose driver keeps each client's
-//! objects apart, session and key stay for the next visit.
+//! behind. A simulator's socket and a bare device have no resource manager and serve one client, so
+//! that each visit connects anew and takes out what it has loaded. The kernel's resource manager
+//! keeps each client's objects apart: there the link stays open and the last key loaded.
 
 use super::fault::Fault;
 use super::transport::Device;
@@ -82,7 +82,7 @@ impl Chip {
             };
             let fault = match job(&mut line.visit()) {
                 Ok(done) => {
-                    if line.stays() {
+                    if line.stays() && line.visit().end_session().is_ok() {
                         *slot = Some(line);
                     } else {
                         line.leave();
@@ -100,7 +100,8 @@ impl Chip {
                 // A chip that was reset no longer knows the session, nor what was loaded.
                 Fault::Code(code) if kept && code.says_no_reference() => line.leave(),
                 Fault::Code(code) if code.says_full() && begun.elapsed() < BUSY => {
-                    let sessions = code.says_no_session() && begun.elapsed() >= SESSIONS_REST;
+                    let rested = begun.elapsed() >= SESSIONS_REST;
+                    let sessions = code.says_no_session() && rested && !line.stays();
                     line.visit().make_room(sessions);
                     line.leave();
                     std::thread::sleep(pause);

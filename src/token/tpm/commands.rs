@@ -112,7 +112,7 @@ impl Visit<'_> {
             auth,
             hides_command,
             hides_response,
-            ends: self.is_short(),
+            ends: true,
         };
         let waits = (0, PATIENCE);
         self.authorized(Some(root), command, &[&object.name()], asks, waits)
@@ -123,6 +123,7 @@ impl Visit<'_> {
         let response = self.using(root, sealed, auth, (false, true), |handle| {
             Command::new(&TpmUnsealCommand { handles: [handle] })
         })?;
+        self.unload()?;
         Ok(response.secret()?)
     }
 

@@ -95,8 +95,11 @@ impl Code {
             }
             Some(TpmRcBase::NvSpace) => ": it has no room for another persistent key",
             Some(TpmRcBase::Failure) => ": it is in failure mode, restart the machine",
+            Some(TpmRcBase::ContextGap) => {
+                ": another program has kept a session for too long; end that program"
+            }
             _ if self.says_full() => {
-                ": other programs fill it; use the resource manager, /dev/tpmrm0"
+                ": other programs fill it; let all of them use the resource manager, /dev/tpmrm0"
             }
             _ if self.says_again() => ": it was busy all the time, try again",
             _ => "",
@@ -117,6 +120,14 @@ impl From<Fault> for Error {
     fn from(fault: Fault) -> Self {
         match fault {
             Fault::Error(error) => error,
+            // The kernel's resource manager, where it cannot put its contexts in or out.
+            Fault::Link(error) if error.raw_os_error() == Some(libc::EFAULT) => Error::new(
+                CKR_DEVICE_ERROR,
+                format!(
+                    "the TPM's resource manager failed: {error}; another program may have kept a \
+                     session for too long: see the kernel's log"
+                ),
+            ),
             Fault::Link(error) => Error::new(
                 match error.kind() {
                     io::ErrorKind::TimedOut => CKR_DEVICE_ERROR,

@@ -1,7 +1,7 @@
 //! The way to a TPM: a character device, or the socket of a simulator.
 //!
 //! One command goes out whole, one response comes back whole (TPM 2.0 Part 1, 18); nothing is known
-//! here of what they mean. Every wait has an end.
+//! here of what they mean. Every wait for a socket has an end; for a device the driver sees to that.
 
 use crate::error::{Error, Result, fail};
 use cryptoki_sys::{CKR_DEVICE_REMOVED, CKR_FUNCTION_FAILED};
@@ -38,8 +38,11 @@ pub(super) enum Device {
 
 /// An open way to it.
 pub(super) enum Link {
-    /// A device, which keeps what is loaded for as long as it is open, and lets others in beside.
-    File(File),
+    /// A device that one program can open at a time, as it is.
+    Device(File),
+    /// A device behind which the kernel keeps the objects of each program apart, as long as that has
+    /// it open (Linux, tpm2-space.c).
+    Managed(File),
     /// A simulator, which serves one connection at a time.
     Unix(UnixStream),
     /// The same over TCP.
@@ -92,9 +95,13 @@ impl Device {
                 let file = OpenOptions::new()
                     .read(true)
                     .write(true)
-                    .custom_flags(libc::O_NOFOLLOW | libc::O_NOCTTY)
+                    .custom_flags(libc::O_NOCTTY)
                     .open(path)?;
-                Ok(Link::File(file))
+                let name = path.file_name().unwrap_or_default().as_encoded_bytes();
+                Ok(match name.starts_with(b"tpmrm") {
+                    true => Link::Managed(file),
+                    false => Link::Device(file),
+                })
             }
             Self::Tcp(address) => {
                 let mut last = io::Error::from(ErrorKind::AddrNotAvailable);
@@ -125,7 +132,7 @@ impl std::fmt::Display for Device {
 impl Link {
     /// Whether it may stay open between two operations.
     pub(super) fn stays(&self) -> bool {
-        matches!(self, Self::File(_))
+        matches!(self, Self::Managed(_))
     }
 
     /// Sends a command and waits for its response: header and all that the header announces.
@@ -133,7 +140,7 @@ impl Link {
         let patience = Patience::new(patience);
         match self {
             // A device takes and gives a whole message in one call (Linux, tpm-dev-common.c).
-            Self::File(file) => {
+            Self::Device(file) | Self::Managed(file) => {
                 file.write_all(command)?;
                 receive(file, patience)
             }
@@ -154,7 +161,7 @@ impl Drop for Link {
     /// simulator waiting for that process.
     fn drop(&mut self) {
         let _ = match self {
-            Self::File(_) => Ok(()),
+            Self::Device(_) | Self::Managed(_) => Ok(()),
             Self::Unix(stream) => stream.shutdown(Shutdown::Both),
             Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
         };

@@ -19,8 +19,6 @@ pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 pub(super) const BUSY: Duration = Duration::from_secs(5);
 /// Longest pause between two tries.
 pub(super) const PAUSE: Duration = Duration::from_millis(100);
-/// How many keys stay loaded on a link that stays: the driver has three places (tpm2-space.c).
-const LOADED: usize = 2;
 /// Where the handles of loaded objects and of loaded sessions begin (Part 2, 7.2).
 const TRANSIENT: u32 = 0x8000_0000;
 const LOADED_SESSIONS: u32 = 0x0200_0000;
@@ -32,7 +30,7 @@ pub(super) type Outcome<T> = std::result::Result<T, Fault>;
 pub(super) struct Line {
     link: Link,
     session: Option<(Vec<u8>, Session)>,
-    /// Names and handles of loaded objects, the last used at the end.
+    /// Names and handles of loaded objects.
     loaded: Vec<(Vec<u8>, u32)>,
 }
 
@@ -210,16 +208,12 @@ impl Visit<'_> {
     /// Loads an object, unless it is loaded: its handle.
     pub(super) fn load(&mut self, root: &Root, wrapped: &Wrapped) -> Outcome<u32> {
         let name = wrapped.name();
-        if let Some(at) = self.line.loaded.iter().position(|(of, _)| *of == name) {
-            let there = self.line.loaded.remove(at);
-            let handle = there.1;
-            self.line.loaded.push(there);
-            return Ok(handle);
+        if let Some((_, handle)) = self.line.loaded.iter().find(|(of, _)| *of == name) {
+            return Ok(*handle);
         }
-        while self.line.loaded.len() >= LOADED {
-            let (_, oldest) = self.line.loaded.remove(0);
-            self.flush(oldest)?;
-        }
+        // The driver swaps every object of ours in and out at each command: a second one would cost
+        // more than it saves.
+        self.unload()?;
         let command = Command::new(&TpmLoadCommand {
             handles: [TpmHandle::from(root.handle)],
             in_private: Tpm2bPrivate::try_from(wrapped.private.as_slice())?,
@@ -242,9 +236,21 @@ impl Visit<'_> {
         self.line.loaded.push((name, handle));
     }
 
-    /// Whether this visit is the last use of its session.
-    pub(super) fn is_short(&self) -> bool {
-        !self.line.stays()
+    /// Takes out what is loaded.
+    pub(super) fn unload(&mut self) -> Outcome<()> {
+        while let Some((_, handle)) = self.line.loaded.pop() {
+            self.flush(handle)?;
+        }
+        Ok(())
+    }
+
+    /// Ends the session, if the last command has not. One that is kept while nothing is done would in
+    /// the end keep every program from beginning another (Part 1, 30.5, TPM_RC_CONTEXT_GAP).
+    pub(super) fn end_session(&mut self) -> Outcome<()> {
+        match self.line.session.take() {
+            Some((_, session)) => self.flush(session.handle),
+            None => Ok(()),
+        }
     }
 
     pub(super) fn flush(&mut self, handle: u32) -> Outcome<()> {
