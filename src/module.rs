@@ -128,8 +128,21 @@ impl Module {
     /// Adds the slots of tokens that have come to be since.
     fn look_for_slots(&self) -> Result<()> {
         let mut places = Vec::new();
+        let mut refusal = None;
         for source in &self.sources {
-            places.extend(source.places()?);
+            match source.places() {
+                Ok(found) => places.extend(found),
+                Err(error) => {
+                    let line = format!("C_GetSlotList: some tokens are left out: {error}");
+                    log::write(log::Level::Error, &line);
+                    refusal = Some(error);
+                }
+            }
+        }
+        // One kind of token that is damaged does not keep the others from their users.
+        let nothing = places.iter().all(|place| place.filler);
+        if let (Some(refusal), true) = (refusal, nothing) {
+            return Err(refusal);
         }
         if places.iter().any(|place| !place.filler) {
             places.retain(|place| !place.filler);

@@ -116,6 +116,7 @@ impl TokenState {
             &self.epoch.to_be_bytes(),
             &self.private.count.to_be_bytes(),
             &self.private.sum.to_be_bytes(),
+            self.binding(),
         ])
     }
 }
@@ -136,7 +137,8 @@ impl Role<'_> {
                 User::User => b"user PIN",
             },
             serial: &self.token.serial,
-            id: &[],
+            // With another chip in its record the token does not open.
+            id: self.token.binding(),
             number: self.token.epoch,
         }
     }

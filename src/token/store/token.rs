@@ -21,6 +21,7 @@ use crate::token::{
     Change, Changes, KeyPair, NewObject, ObjectId, PrivateKey, Stored, Token, TokenInfo, User,
 };
 use cryptoki_sys::*;
+use der::asn1::OctetString;
 use std::sync::{Arc, Mutex, RwLock};
 use std::time::Duration;
 
@@ -41,6 +42,9 @@ struct Login {
     user: User,
     /// Which initialization the keys are of.
     epoch: u64,
+    /// What the keeper noted of the token, as the PIN has proven it: the store's record could be
+    /// changed meanwhile, and keys go where it says.
+    binding: Option<OctetString>,
     token_key: Secret,
     keys: Keys,
 }
@@ -106,16 +110,18 @@ impl StoredToken {
 
     /// What the keeper noted of this token.
     fn binding(&self) -> Result<Vec<u8>> {
-        let known = self.database.known()?;
-        Ok(known
-            .as_ref()
-            .and_then(|known| known.state.tokens.get(self.slot))
-            .map_or_else(Vec::new, |token| token.binding().to_vec()))
+        let Some((mut token, _)) = self.now()? else {
+            return Ok(Vec::new());
+        };
+        if let Some(login) = self.login_of(&token) {
+            token.binding.clone_from(&login.binding);
+        }
+        Ok(token.binding().to_vec())
     }
 
     /// Tries a PIN. The try is counted before it is made, durably, so that no kill or crash gives
-    /// it back; where the store can only be read, it cannot be counted. A wrong one is noted; a
-    /// right one is left to the caller to note.
+    /// it back; where the store can only be read, it cannot be counted. The outcome is noted at
+    /// once: what the caller then fails in takes no try.
     fn try_pin(&self, user: User, pin: &[u8]) -> Result<Tried> {
         let (token, writable) = self.now()?.ok_or_else(uninitialized)?;
         let begun = if writable {
@@ -133,6 +139,7 @@ impl StoredToken {
                 if user == User::User && begun.token.user.has_failed() {
                     self.unblock(&begun.token);
                 }
+                self.end(user, &begun, Outcome::Right)?;
                 Ok(Tried { begun, token_key })
             }
             Err(refusal) => {
@@ -259,7 +266,10 @@ impl Token for StoredToken {
                 CKF_SO_PIN_FINAL_TRY,
                 CKF_SO_PIN_LOCKED,
             );
-            let of_chip = self.keeper().flags(token.binding());
+            let of_chip = match token.user.is_set() {
+                true => self.keeper().flags(token.binding()),
+                false => Ok(0),
+            };
             flags |= of_chip.map_err(|error| match error.rv() {
                 CKR_DEVICE_REMOVED => error.with_rv(CKR_TOKEN_NOT_PRESENT),
                 _ => error,
@@ -284,10 +294,10 @@ impl Token for StoredToken {
 
     fn login(&self, user: User, pin: &[u8]) -> Result<()> {
         let tried = self.try_pin(user, pin)?;
-        self.end(user, &tried.begun, Outcome::Right)?;
         let login = Login {
             user,
             epoch: tried.begun.token.epoch,
+            binding: tried.begun.token.binding,
             keys: Keys::of(&tried.token_key)?,
             token_key: tried.token_key,
         };
@@ -407,7 +417,11 @@ impl Token for StoredToken {
         if login.user != User::SecurityOfficer {
             return Err(not_the_officer());
         }
-        let lock = Lock::new(pin, &login.token_key, &self.role(&token, User::User))?;
+        let proven = TokenState {
+            binding: login.binding.clone(),
+            ..token
+        };
+        let lock = Lock::new(pin, &login.token_key, &self.role(&proven, User::User))?;
         self.database.write(false, |draft| {
             let token = self.drafted(draft)?;
             if token.epoch != login.epoch {
@@ -416,7 +430,7 @@ impl Token for StoredToken {
             token.user = Pin::set(lock, &self.setup.pin);
             Ok(())
         })?;
-        self.unblock(&token);
+        self.unblock(&proven);
         Ok(())
     }
 

@@ -295,7 +295,7 @@ impl Visit<'_> {
         });
         match tested {
             Ok(_) => Ok(true),
-            Err(Fault::Code(code)) if !code.says_again() => Ok(false),
+            Err(Fault::Code(code)) if code.says_impossible() => Ok(false),
             Err(fault) => Err(fault),
         }
     }

@@ -56,6 +56,20 @@ impl Code {
         matches!(self.base(), Some(TpmRcBase::SessionMemory))
     }
 
+    /// Too many wrong authorization values.
+    pub(super) fn says_locked(self) -> bool {
+        self.base() == Some(TpmRcBase::Lockout)
+    }
+
+    /// It cannot have a key of the kind, nor ever will.
+    pub(super) fn says_impossible(self) -> bool {
+        use TpmRcBase::{Asymmetric, Curve, Hash, KeySize, Range, Scheme, Value};
+        matches!(
+            self.base(),
+            Some(Value | Curve | KeySize | Asymmetric | Hash | Scheme | Range)
+        )
+    }
+
     /// The authorization did not hold, of an object under dictionary attack protection or of
     /// another.
     pub(super) fn says_wrong_auth(self) -> bool {
@@ -78,7 +92,6 @@ impl Code {
 
     fn rv(self) -> CK_RV {
         match self.base() {
-            Some(TpmRcBase::Lockout) => CKR_PIN_LOCKED,
             Some(TpmRcBase::NvSpace) => CKR_DEVICE_MEMORY,
             Some(TpmRcBase::Canceled) => CKR_FUNCTION_FAILED,
             _ if self.says_full() => CKR_DEVICE_MEMORY,
@@ -179,7 +192,7 @@ mod tests {
         assert_eq!(Code(0x98e).base(), Some(TpmRcBase::AuthFail));
         assert!(Code(0x98e).says_wrong_auth() && Code(0x9a2).says_wrong_auth());
         assert!(Code(0x922).says_again() && Code(0x902).says_full());
-        assert_eq!(Code(0x921).rv(), CKR_PIN_LOCKED);
+        assert!(Code(0x921).says_locked() && Code(0x2c4).says_impossible());
         assert_eq!(Code(0x18b).base(), Some(TpmRcBase::Handle));
         assert_eq!(Code(0x000b_0902).base(), None);
         assert_eq!(Code(0x000b_0902).rv(), CKR_DEVICE_ERROR);

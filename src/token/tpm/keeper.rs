@@ -16,8 +16,11 @@ use crate::memory::Secret;
 use crate::token::store::{Cost, Keeper, SecretOf};
 use crate::token::{CHIP_KEY, KeyPair, NewObject, PrivateKey, User};
 use cryptoki_sys::*;
+use std::io::{ErrorKind, Read};
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use zeroize::Zeroizing;
 
 /// Handles that are tried for the storage root, beginning with the configured one.
 const HANDLES: u32 = 16;
@@ -32,6 +35,9 @@ pub(super) struct TpmKeeper {
     pub(super) chip: Arc<Chip>,
     /// `[tpm]`.
     pub(super) rules: Tpm,
+    /// The chip did not take the authorization of the lockout. Another try would lock the reset
+    /// itself, for a day on many TPMs.
+    pub(super) lockout_refused: AtomicBool,
 }
 
 impl TpmKeeper {
@@ -44,26 +50,32 @@ impl TpmKeeper {
     }
 
     /// Finds the storage root, or makes it: at the configured handle, or at one of the next where
-    /// that holds something else.
+    /// that holds another kind of key, or one that asks for an authorization of its own.
     fn root(&self) -> Result<Root> {
         let first = self.rules.storage_root;
-        let owner_auth = auth_file(self.rules.owner_auth_file.as_deref())?;
         for handle in first..first.saturating_add(HANDLES) {
             root::check_handle(handle)?;
-            if self.chip.visit(|visit| visit.root_at(handle))?.is_none() {
-                self.make_root(handle, &owner_auth)?;
+            let found = self.chip.visit(|visit| visit.root_at(handle))?;
+            let made = found.is_none();
+            if made {
+                self.make_root(handle)?;
             }
-            let Some(Some(root)) = self.chip.visit(|visit| visit.root_at(handle))? else {
+            let found = match found {
+                Some(found) => found,
+                None => self.chip.visit(|visit| visit.root_at(handle))?.flatten(),
+            };
+            let Some(root) = found else {
                 continue;
             };
-            // A root that asks for an authorization of its own is somebody else's.
-            let probe = self
-                .chip
-                .visit(|visit| visit.create(&root, object::sealed(false), &[], &[0]));
-            match probe {
-                Ok(_) => return Ok(root),
-                Err(error) if error.rv() == CKR_DEVICE_ERROR => {}
-                Err(error) => return Err(error),
+            let usable = self.chip.visit(|visit| {
+                match visit.create(&root, object::sealed(false), &[], &[0]) {
+                    Ok(_) => Ok(true),
+                    Err(Fault::Code(code)) if code.says_wrong_auth() && !made => Ok(false),
+                    Err(fault) => Err(root.judge(fault)),
+                }
+            })?;
+            if usable {
+                return Ok(root);
             }
         }
         fail!(
@@ -73,9 +85,10 @@ impl TpmKeeper {
         )
     }
 
-    fn make_root(&self, handle: u32, owner_auth: &[u8]) -> Result<()> {
+    fn make_root(&self, handle: u32) -> Result<()> {
+        let owner_auth = auth_file(self.rules.owner_auth_file.as_deref())?;
         self.chip
-            .visit(|visit| visit.make_root(handle, owner_auth))
+            .visit(|visit| visit.make_root(handle, &owner_auth))
             .map_err(|error| {
                 let reason = format!(
                     "the storage root cannot be made at {handle:#x}: {} (where the owner's \
@@ -87,20 +100,30 @@ impl TpmKeeper {
     }
 }
 
-/// An authorization value of the owner or of the lockout; empty where none is set.
+/// An authorization value of the owner or of the lockout; empty where none is set. A newline at the
+/// end, as an editor leaves it, is no part of it.
 fn auth_file(path: Option<&Path>) -> Result<Secret> {
     let Some(path) = path else {
         return Secret::zeroed(0);
     };
-    let read = std::fs::read(path).map(zeroize::Zeroizing::new);
-    match read {
-        Ok(bytes) if bytes.len() <= LONGEST_AUTH => Secret::copy_of(&bytes),
-        Ok(_) => fail!(
+    let read = || {
+        if !std::fs::metadata(path)?.is_file() {
+            return Err(std::io::Error::other("it is no regular file"));
+        }
+        let mut bytes = Zeroizing::new(Vec::with_capacity(LONGEST_AUTH + 2));
+        let file = std::fs::File::open(path)?;
+        file.take(LONGEST_AUTH as u64 + 2).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let bytes = read()
+        .map_err(|error| Error::new(CKR_FUNCTION_FAILED, format!("{}: {error}", path.display())))?;
+    match bytes.strip_suffix(b"\n").unwrap_or(&bytes) {
+        auth if auth.len() <= LONGEST_AUTH => Secret::copy_of(auth),
+        _ => fail!(
             CKR_FUNCTION_FAILED,
             "{} is longer than the {LONGEST_AUTH} bytes that an authorization can have",
             path.display()
         ),
-        Err(error) => fail!(CKR_FUNCTION_FAILED, "{}: {error}", path.display()),
     }
 }
 
@@ -192,17 +215,28 @@ impl Keeper for TpmKeeper {
     ) -> Result<Secret> {
         let root = Root::from_bytes(binding)?;
         let sealed = Wrapped::from_bytes(guarded.unwrap_or_default())?;
+        let mut asked = false;
         let released = self.chip.visit(|visit| {
+            visit.load(&root, &sealed)?;
+            // The chip may have counted a wrong one although its answer was lost.
+            if std::mem::replace(&mut asked, true) {
+                return Err(Fault::Link(ErrorKind::ConnectionReset.into()));
+            }
             visit
                 .unseal(&root, &sealed, pin_key)
                 .map_err(|fault| match fault {
                     Fault::Code(code) if code.says_wrong_auth() => {
                         Fault::Error(Error::new(CKR_PIN_INCORRECT, "the PIN is wrong"))
                     }
+                    Fault::Code(code) if code.says_locked() => {
+                        Fault::Error(Error::from(fault).with_rv(CKR_PIN_LOCKED))
+                    }
                     other => other,
                 })
         });
-        self.chip.forget_lockout();
+        if released.is_err() {
+            self.chip.forget_lockout();
+        }
         released
     }
 
@@ -224,20 +258,23 @@ impl Keeper for TpmKeeper {
         let done = self.chip.visit(|visit| {
             let lockout = visit.lockout()?;
             let nothing = lockout.counter == 0 && !lockout.locked;
-            // A wrong value would lock the reset itself, for a day on many TPMs.
-            let not_ours = lockout.guarded && auth.is_empty();
+            let refused = self.lockout_refused.load(Ordering::Relaxed);
+            let not_ours = lockout.guarded && (auth.is_empty() || refused);
             if nothing || (not_ours && !lockout.locked) {
                 return Ok(());
             }
             if not_ours {
                 return Err(Error::new(
                     CKR_FUNCTION_REJECTED,
-                    "the TPM is locked, and its lockout has an authorization: name the file that \
-                     holds it in tpm.lockout_auth_file, or wait",
+                    "the TPM is locked, and its lockout has an authorization that tpm.lockout_auth_file \
+                     does not hold: name the file that does, or wait",
                 )
                 .into());
             }
-            visit.reset_lockout(&root, &auth)
+            let reset = visit.reset_lockout(&root, &auth);
+            let refused = matches!(&reset, Err(Fault::Code(code)) if code.says_wrong_auth());
+            self.lockout_refused.fetch_or(refused, Ordering::Relaxed);
+            reset
         });
         self.chip.forget_lockout();
         done

@@ -10,6 +10,7 @@ use crate::token::PrivateKey;
 use cryptoki_sys::*;
 use std::sync::Arc;
 use tpm2_protocol::data::TpmAlgId;
+use zeroize::Zeroizing;
 
 /// A key, ready to sign.
 pub(super) struct Key {
@@ -28,12 +29,13 @@ impl Key {
         let parts = object::public_parts(&object::public_of(&wrapped.public)?)?;
         let mut hmac = engine::Hmac::new(Hash::Sha256, &wrapped.auth)?;
         hmac.update(b"implicit rejection");
+        let rejection_key = Zeroizing::new(hmac.finish());
         Ok(Self {
             chip,
             root,
             public: engine::PublicKey::from_parts(&parts)?,
             parts,
-            rejection_key: Secret::copy_of(&hmac.finish())?,
+            rejection_key: Secret::copy_of(&rejection_key)?,
             wrapped,
         })
     }

@@ -43,13 +43,18 @@ use crate::error::Result;
 use crate::lock::Locked;
 use crate::log;
 use chip::Chip;
-use cryptoki_sys::{CK_SLOT_ID, CKF_HW_SLOT};
+use cryptoki_sys::{CK_SLOT_ID, CKF_HW_SLOT, CKR_DEVICE_ERROR};
 use keeper::TpmKeeper;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 use transport::Device;
 
 /// Slots of TPMs come after any number of software tokens.
 const FIRST_SLOT: CK_SLOT_ID = 1 << 24;
+
+/// How long a TPM that does not answer is left alone: each look for it takes long.
+const REST: Duration = Duration::from_secs(60);
 
 /// The tokens of one TPM.
 pub(super) struct Tpm {
@@ -57,6 +62,8 @@ pub(super) struct Tpm {
     store: Store,
     /// What was last said about a TPM that is not there: once is enough.
     said: Mutex<Option<String>>,
+    /// When it last did not answer in time.
+    silent: Mutex<Option<Instant>>,
 }
 
 impl Tpm {
@@ -75,12 +82,14 @@ impl Tpm {
             keeper: Arc::new(TpmKeeper {
                 chip: Arc::clone(&chip),
                 rules: config.tpm.clone(),
+                lockout_refused: AtomicBool::new(false),
             }),
         })?;
         Ok(Self {
             chip,
             store,
             said: Mutex::default(),
+            silent: Mutex::default(),
         })
     }
 }
@@ -88,9 +97,14 @@ impl Tpm {
 impl Source for Tpm {
     /// No slot where no TPM answers; everything else works without.
     fn places(&self) -> Result<Vec<Place>> {
+        let silent = *self.silent.locked();
+        if silent.is_some_and(|since| since.elapsed() < REST) {
+            return Ok(Vec::new());
+        }
         match self.chip.abilities() {
             Ok(_) => self.store.places(),
             Err(error) => {
+                *self.silent.locked() = (error.rv() == CKR_DEVICE_ERROR).then(Instant::now);
                 let said = format!("no slot for the TPM: {error}");
                 let mut before = self.said.locked();
                 if before.as_ref() != Some(&said) {

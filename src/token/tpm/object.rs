@@ -95,13 +95,7 @@ pub(super) fn qualified_name(root: &[u8], name: &[u8]) -> Vec<u8> {
 
 /// Whether an object has been made by a template of ours.
 pub(super) fn is_by_template(public: &TpmtPublic) -> bool {
-    let attributes = [
-        sealed(true).object_attributes,
-        sealed(false).object_attributes,
-        key_attributes(true),
-        key_attributes(false),
-    ];
-    attributes.contains(&public.object_attributes) && public.auth_policy.is_empty()
+    *public.auth_policy == *OURS
 }
 
 /// A structure of the library as bytes.
@@ -142,6 +136,10 @@ fn ecc(symmetric: TpmtSymDef, curve_id: TpmEccCurve) -> TpmuPublicParms {
     })
 }
 
+/// Marks objects as ours: a policy that nobody can meet, for no commands have this digest. All use is
+/// by the authorization value.
+const OURS: &[u8; 32] = b"nodetoken: nobody has the policy";
+
 fn template(
     object_type: TpmAlgId,
     object_attributes: TpmaObject,
@@ -152,20 +150,23 @@ fn template(
         object_type,
         name_alg: TpmAlgId::Sha256,
         object_attributes,
-        auth_policy: Tpm2bDigest::default(),
+        // It fits a digest.
+        auth_policy: Tpm2bDigest::try_from(OURS.as_slice()).unwrap_or_default(),
         parameters,
         unique,
     }
 }
 
 /// What makes a storage root fit for us.
-pub(super) const STORAGE: [TpmaObject; 6] = [
+pub(super) const STORAGE: [TpmaObject; 7] = [
     TpmaObject::FIXED_TPM,
     TpmaObject::FIXED_PARENT,
     TpmaObject::SENSITIVE_DATA_ORIGIN,
     TpmaObject::USER_WITH_AUTH,
     TpmaObject::RESTRICTED,
     TpmaObject::DECRYPT,
+    // Else a locked TPM would refuse what is under it.
+    TpmaObject::NO_DA,
 ];
 
 /// The storage root of the TCG's provisioning guidance, on P-256: the same that systemd and others
@@ -174,13 +175,16 @@ pub(super) fn storage_root() -> std::result::Result<TpmtPublic, Fault> {
     let zeros = Tpm2bEccParameter::try_from([0; 32].as_slice())?;
     let attributes = STORAGE
         .into_iter()
-        .fold(TpmaObject::NO_DA, |all, attribute| all | attribute);
-    Ok(template(
-        TpmAlgId::Ecc,
-        attributes,
-        ecc(aes_128_cfb(), TpmEccCurve::NistP256),
-        TpmuPublicId::Ecc(TpmsEccPoint { x: zeros, y: zeros }),
-    ))
+        .fold(TpmaObject::empty(), |all, attribute| all | attribute);
+    Ok(TpmtPublic {
+        auth_policy: Tpm2bDigest::default(),
+        ..template(
+            TpmAlgId::Ecc,
+            attributes,
+            ecc(aes_128_cfb(), TpmEccCurve::NistP256),
+            TpmuPublicId::Ecc(TpmsEccPoint { x: zeros, y: zeros }),
+        )
+    })
 }
 
 /// A secret that the TPM keeps for who knows its authorization value. `limited`: wrong values count
@@ -200,8 +204,8 @@ pub(super) fn sealed(limited: bool) -> TpmtPublic {
 }
 
 /// Of a key that signs and decrypts (EC: agrees); what it may do, its PKCS#11 attributes say. Made in
-/// the TPM it never leaves it; imported it could be moved to another by who knows its authorization,
-/// which nobody does. Wrong values do not count for the lockout: the value is random, and a locked
+/// the TPM it never leaves it; imported it could be moved to another by who meets its policy, which
+/// nobody can. Wrong values do not count for the lockout: the value is random, and a locked
 /// TPM shall not stop a node that has logged in.
 fn key_attributes(made_here: bool) -> TpmaObject {
     let attributes = TpmaObject::USER_WITH_AUTH

@@ -24,6 +24,8 @@ const HEADER: usize = 10;
 /// How long a socket may take to be connected.
 const CONNECT: Duration = Duration::from_secs(30);
 
+/// How long another program may have a device that only one can open.
+const TURN: Duration = Duration::from_secs(5);
 /// How long it sleeps when too many others wait already.
 const PAUSE: Duration = Duration::from_millis(2);
 
@@ -92,11 +94,7 @@ impl Device {
                 if !kind.is_char_device() {
                     return Err(io::Error::other("it is neither a device nor a socket"));
                 }
-                let file = OpenOptions::new()
-                    .read(true)
-                    .write(true)
-                    .custom_flags(libc::O_NOCTTY)
-                    .open(path)?;
+                let file = open_device(path)?;
                 let name = path.file_name().unwrap_or_default().as_encoded_bytes();
                 Ok(match name.starts_with(b"tpmrm") {
                     true => Link::Managed(file),
@@ -243,6 +241,25 @@ impl Patience {
                 Ok(_) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
+        }
+    }
+}
+
+/// A character device. A bare one serves one program at a time: another may be done soon.
+fn open_device(path: &Path) -> io::Result<File> {
+    let patience = Patience::new(TURN);
+    loop {
+        let opened = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .custom_flags(libc::O_NOCTTY)
+            .open(path);
+        match opened {
+            Err(error) if error.kind() == ErrorKind::ResourceBusy => match patience.left() {
+                Ok(left) => std::thread::sleep(PAUSE.min(left)),
+                Err(_) => return Err(error),
+            },
+            opened => return opened,
         }
     }
 }
