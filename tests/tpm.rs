@@ -19,6 +19,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
+const TPM2_CREATE: u32 = 0x153;
 const TPM2_UNSEAL: u32 = 0x15e;
 const TPM2_SIGN: u32 = 0x15d;
 const TPM2_LOAD: u32 = 0x157;
@@ -705,5 +706,55 @@ fn a_managed_device_keeps_the_key() {
         });
         signs(session, pair);
         session.module.finalize().unwrap();
+    });
+}
+
+/// What fails after the PIN was found right takes no try, of the user or of the security officer, who
+/// would be locked for ever.
+#[test]
+fn a_right_pin_takes_no_try_whatever_then_fails() {
+    on_a_tapped_tpm(|world, _tpm, bus| {
+        let token = world.token();
+        let session = token.session();
+        bus.tamper(|command, response| {
+            let hit = code(command) == TPM2_CREATE;
+            Some(if hit { refusal(0x143) } else { response })
+        });
+        for _ in 0..12 {
+            session
+                .set_pin(USER_PIN, "another-pin")
+                .refused(CKR_DEVICE_ERROR);
+        }
+        session.close().unwrap();
+        for _ in 0..12 {
+            let again = token.module.init_token(token.slot, SO_PIN, "again");
+            again.refused(CKR_DEVICE_ERROR);
+        }
+        bus.behave();
+        let session = token.user();
+        signs(session, session.ec(Curve::P256));
+        session.logout().unwrap();
+        session.login(CKU_SO, SO_PIN).unwrap();
+    });
+}
+
+#[test]
+fn a_chip_that_refuses_is_not_filled_with_storage_roots() {
+    on_a_tapped_tpm(|world, _tpm, bus| {
+        bus.tamper(|command, response| {
+            let hit = code(command) == TPM2_CREATE;
+            Some(if hit { refusal(0x143) } else { response })
+        });
+        let module = world.module();
+        let [slot] = module.slots().unwrap().try_into().unwrap();
+        module
+            .init_token(slot, SO_PIN, "test token")
+            .refused(CKR_DEVICE_ERROR);
+        let directory = world.path("");
+        assert!(swtpm::is_there(&directory, 0x8100_0001));
+        assert!(!swtpm::is_there(&directory, 0x8100_0002));
+        bus.behave();
+        let session = Token::make(module, "test token").user();
+        signs(session, session.ec(Curve::P256));
     });
 }

@@ -177,3 +177,10 @@ pub fn flush(directory: &Path, handle: u32) {
     command.extend(handle.to_be_bytes());
     assert_eq!(exchange(directory, &command)[6..10], [0; 4]);
 }
+
+/// Whether there is an object at a handle: TPM2_ReadPublic.
+pub fn is_there(directory: &Path, handle: u32) -> bool {
+    let mut command = vec![0x80, 1, 0, 0, 0, 14, 0, 0, 1, 0x73];
+    command.extend(handle.to_be_bytes());
+    exchange(directory, &command)[6..10] == [0; 4]
+}

@@ -182,3 +182,50 @@ pub(super) fn check_handle(handle: u32) -> Result<()> {
         "tpm.storage_root {handle:#x} is no persistent handle of the owner (0x81000000 to 0x817fffff)"
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tpm2_protocol::TpmUnmarshal;
+
+    fn public() -> TpmtPublic {
+        let mut public = object::storage_root().unwrap();
+        let ephemeral = engine::generate(&KeySpec::Ec(Curve::P256)).unwrap();
+        let PublicParts::Ec { point, .. } = ephemeral.public else {
+            panic!("another key");
+        };
+        let half = |at: std::ops::Range<usize>| Tpm2bEccParameter::try_from(&point[at]).unwrap();
+        let (x, y) = (half(1..33), half(33..65));
+        public.unique = TpmuPublicId::Ecc(TpmsEccPoint { x, y });
+        public
+    }
+
+    #[test]
+    fn a_root_is_what_was_stored() {
+        let root = Root::of(0x8100_0001, &public()).unwrap().unwrap();
+        let again = Root::from_bytes(&root.to_bytes()).unwrap();
+        assert_eq!((again.handle, &again.name), (root.handle, &root.name));
+        let bytes = root.to_bytes();
+        for len in 0..bytes.len() {
+            assert!(Root::from_bytes(&bytes[..len]).is_err());
+        }
+    }
+
+    /// Every attribute is needed: without NO_DA a locked chip would stop all that is under the root.
+    #[test]
+    fn other_keys_are_no_roots() {
+        for missing in STORAGE {
+            let mut other = public();
+            let left = other.object_attributes.bits() & !missing.bits();
+            let bytes = left.to_be_bytes();
+            (other.object_attributes, _) = TpmaObject::unmarshal(&bytes).unwrap();
+            assert!(Root::of(0x8100_0001, &other).unwrap().is_none());
+        }
+        let rsa = KeySpec::Rsa {
+            bits: 2048,
+            exponent: vec![1, 0, 1],
+        };
+        let rsa = object::new_key(&rsa).unwrap();
+        assert!(Root::of(0x8100_0001, &rsa).unwrap().is_none());
+    }
+}

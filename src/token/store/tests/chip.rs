@@ -3,7 +3,7 @@
 use super::{SO_PIN, USER_PIN, object, refusal};
 use crate::attribute::{Attributes, Template};
 use crate::config::{Pin, Policy};
-use crate::crypto::{KeySpec, engine};
+use crate::crypto::{Curve, KeySpec, engine};
 use crate::error::{Error, Result, fail};
 use crate::key::{self, Secrets};
 use crate::mechanism::{Mechanism, Parameter};
@@ -15,6 +15,7 @@ use crate::token::store::seal::random_key;
 use crate::token::store::{Cost, Keeper, SecretOf, Setup, Store};
 use crate::token::{CHIP_KEY, KeyPair, NewObject, PrivateKey, Source, User};
 use cryptoki_sys::*;
+use der::asn1::OctetString;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
@@ -30,6 +31,8 @@ struct Chip {
     blocked: AtomicBool,
     doors: Mutex<Vec<Door>>,
     keys: Mutex<Vec<Secrets>>,
+    /// On which chip the last key was made.
+    made_on: AtomicU8,
     /// Gives out its lock keys for nothing.
     careless: bool,
 }
@@ -130,6 +133,7 @@ impl Keeper for Chip {
     fn generate(&self, binding: &[u8], spec: &KeySpec, private: &Attributes) -> Result<KeyPair> {
         assert_eq!(binding.len(), 1);
         assert_eq!(private.class(), Some(CKO_PRIVATE_KEY));
+        self.made_on.store(binding[0], Ordering::Relaxed);
         let pair = key::pair_attributes(engine::generate(spec)?)?;
         Ok(KeyPair {
             secrets: self.take_in(pair.secrets),
@@ -307,6 +311,35 @@ fn the_chip_checks_the_pins() {
     assert_eq!(chip.bound.load(Ordering::Relaxed), 2);
     token.login(User::SecurityOfficer, SO_PIN).unwrap();
     assert_eq!(chip.doors.lock().unwrap().last().unwrap().binding, [1]);
+}
+
+/// Whoever can write to the store must not say where keys go to.
+#[test]
+fn a_changed_binding_gets_no_key_and_opens_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let chip = Arc::new(Chip::default());
+    let store = open(directory.path(), &chip);
+    let (slot, _session) = user(&store);
+    let token = slot.token();
+    store
+        .database
+        .write(false, |draft| {
+            draft.state.tokens[0].binding = Some(OctetString::new([7]).unwrap());
+            Ok(())
+        })
+        .unwrap();
+    let spec = KeySpec::Ec(Curve::P256);
+    let mut private = Attributes::new();
+    private.set_ulong(CKA_CLASS, CKO_PRIVATE_KEY);
+    token.generate(&spec, &private).unwrap();
+    assert_eq!(chip.made_on.load(Ordering::Relaxed), 0, "proven at login");
+    token.logout();
+    // The chip itself is not asked here whose lock it is.
+    for door in chip.doors.lock().unwrap().iter_mut() {
+        door.binding = vec![7];
+    }
+    let refused = token.login(User::User, USER_PIN);
+    assert_eq!(refusal(refused), CKR_DEVICE_ERROR);
 }
 
 #[test]
