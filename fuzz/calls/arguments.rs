@@ -273,7 +273,7 @@ impl<'t> Arguments<'t> {
         };
         let (at, room) = self.buffer(element * usize::from(!input.byte()));
         let good = input.is_good();
-        let at = match good || input.byte() % 2 == 0 {
+        let at = match good || input.byte().is_multiple_of(2) {
             true => at,
             false => 0,
         };

@@ -269,9 +269,9 @@ impl PublicParts {
     pub fn bits(&self) -> usize {
         match self {
             PublicParts::Rsa { n, .. } => {
-                let zeros = n.iter().take_while(|b| **b == 0).count();
-                let first = n.get(zeros).copied().unwrap_or(0);
-                (n.len() - zeros) * 8 - first.leading_zeros() as usize
+                let n = trim(n);
+                let zeros = n.first().map_or(0, |first| first.leading_zeros());
+                n.len() * 8 - zeros as usize
             }
             PublicParts::Ec { curve, .. } => curve.bits(),
             PublicParts::Ed25519(_) => 255,

@@ -702,3 +702,18 @@ fn threads_share_a_key() {
         });
     }
 }
+
+#[test]
+fn a_modulus_of_nothing_has_no_bits() {
+    for (n, bits) in [
+        (vec![], 0),
+        (vec![0; 3], 0),
+        (vec![1], 1),
+        (vec![0, 0x80, 0], 16),
+    ] {
+        let e = vec![1, 0, 1];
+        let public = PublicParts::Rsa { n, e };
+        assert_eq!(public.bits(), bits);
+        assert_eq!(public.output_len(), bits.div_ceil(8));
+    }
+}
