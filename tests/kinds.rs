@@ -245,15 +245,10 @@ fn rsa_primes() {
         let longer = crt.iter().fold(import, |import, (part, value)| {
             import.set(*part, [vec![0], hex(value)].concat())
         });
-        let (unequal, public) = rsa_imports_of(vectors::RSA_UNEQUAL_PRIMES);
-        let unequal_public = session.create(&public).unwrap();
+        let (unequal, _) = rsa_imports_of(vectors::RSA_UNEQUAL_PRIMES);
         let public = session.create(&rsa_public_import()).unwrap();
         for place in both_places() {
-            for (import, public, refusal) in [
-                (&longer, public, None),
-                (&without, public, Some(CKR_TEMPLATE_INCOMPLETE)),
-                (&unequal, unequal_public, Some(CKR_ATTRIBUTE_VALUE_INVALID)),
-            ] {
+            for (import, refusal) in [(&longer, None), (&without, Some(CKR_TEMPLATE_INCOMPLETE))] {
                 let import = import.clone().with(&place);
                 match refusal.filter(|_| world.kind.in_chip) {
                     Some(refusal) => {
@@ -267,6 +262,15 @@ fn rsa_primes() {
                             .unwrap();
                     }
                 }
+            }
+            let import = unequal.clone().with(&place);
+            // The second engine takes no such key either.
+            if world.kind.in_chip || cfg!(feature = "rustcrypto") {
+                without_a_trace(session, || {
+                    session.create(&import).refused(CKR_ATTRIBUTE_VALUE_INVALID);
+                });
+            } else {
+                session.create(&import).unwrap();
             }
         }
     });
