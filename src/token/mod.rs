@@ -17,6 +17,9 @@ pub mod software;
 pub mod store;
 mod tpm;
 
+#[cfg(fuzzing)]
+pub use tpm::fuzzing;
+
 /// Name of an object inside its token, for ever: the bytes behind CKA_UNIQUE_ID.
 pub type ObjectId = [u8; 16];
 

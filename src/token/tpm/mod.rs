@@ -12,6 +12,7 @@
 //! | `object` | templates, and keys as the TPM wraps them |
 //! | `frame`, `kdf`, `fault` | bytes of commands; key derivation; response codes |
 //! | `transport` | device and socket |
+//! | `fuzzing` | the way in of `fuzz/tpm` |
 //!
 //! ```text
 //! storage root (in the chip, its public half pinned in the store)
@@ -27,6 +28,8 @@ mod chip;
 mod commands;
 mod fault;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod kdf;
 mod keeper;
 mod key;

@@ -36,6 +36,9 @@ pub(super) enum Device {
     Path(PathBuf),
     /// `host:port` of a simulator.
     Tcp(String),
+    /// A chip that a fuzzer plays.
+    #[cfg(fuzzing)]
+    Fuzzed(super::fuzzing::Played),
 }
 
 /// An open way to it.
@@ -49,6 +52,9 @@ pub(super) enum Link {
     Unix(UnixStream),
     /// The same over TCP.
     Tcp(TcpStream),
+    /// To a chip that a fuzzer plays.
+    #[cfg(fuzzing)]
+    Fuzzed(super::fuzzing::Link),
 }
 
 impl Device {
@@ -114,6 +120,8 @@ impl Device {
                 }
                 Err(last)
             }
+            #[cfg(fuzzing)]
+            Self::Fuzzed(played) => played.connect().map(Link::Fuzzed),
         }
     }
 }
@@ -123,6 +131,8 @@ impl std::fmt::Display for Device {
         match self {
             Self::Path(path) => path.display().fmt(f),
             Self::Tcp(address) => address.fmt(f),
+            #[cfg(fuzzing)]
+            Self::Fuzzed(_) => f.write_str("a fuzzer"),
         }
     }
 }
@@ -130,7 +140,12 @@ impl std::fmt::Display for Device {
 impl Link {
     /// Whether it may stay open between two operations.
     pub(super) fn stays(&self) -> bool {
-        matches!(self, Self::Managed(_))
+        match self {
+            Self::Managed(_) => true,
+            Self::Device(_) | Self::Unix(_) | Self::Tcp(_) => false,
+            #[cfg(fuzzing)]
+            Self::Fuzzed(link) => link.stays(),
+        }
     }
 
     /// Sends a command and waits for its response: header and all that the header announces.
@@ -150,6 +165,8 @@ impl Link {
                 stream.write_all(command)?;
                 receive(stream, patience)
             }
+            #[cfg(fuzzing)]
+            Self::Fuzzed(link) => link.exchange(command),
         }
     }
 }
@@ -162,11 +179,14 @@ impl Drop for Link {
             Self::Device(_) | Self::Managed(_) => Ok(()),
             Self::Unix(stream) => stream.shutdown(Shutdown::Both),
             Self::Tcp(stream) => stream.shutdown(Shutdown::Both),
+            #[cfg(fuzzing)]
+            Self::Fuzzed(_) => Ok(()),
         };
     }
 }
 
-fn receive(from: &mut (impl Read + AsFd), patience: Patience) -> io::Result<Vec<u8>> {
+/// One response, which begins where the last one ended.
+pub(super) fn receive(from: &mut (impl Read + AsFd), patience: Patience) -> io::Result<Vec<u8>> {
     let mut response = vec![0; LONGEST];
     let mut have = 0;
     loop {
@@ -209,13 +229,14 @@ fn announced(got: &[u8]) -> io::Result<Option<usize>> {
 
 /// How long a whole exchange may take.
 #[derive(Clone, Copy)]
-struct Patience {
+pub(super) struct Patience {
     length: Duration,
     end: Instant,
 }
 
 impl Patience {
-    fn new(length: Duration) -> Self {
+    /// From now on.
+    pub(super) fn new(length: Duration) -> Self {
         let end = Instant::now() + length;
         Self { length, end }
     }
