@@ -243,21 +243,24 @@ impl Patience {
 
     fn left(self) -> io::Result<Duration> {
         match self.end.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(io::Error::new(
-                ErrorKind::TimedOut,
-                format!(
-                    "no answer for {} s; does another program hold it?",
-                    self.length.as_secs()
-                ),
-            )),
+            Duration::ZERO => Err(self.over()),
             left => Ok(left),
         }
     }
 
+    fn over(self) -> io::Error {
+        let length = self.length.as_secs();
+        let reason = format!("no answer for {length} s; does another program hold it?");
+        io::Error::new(ErrorKind::TimedOut, reason)
+    }
+
+    /// What is there already is taken even when the time is over: this process may have slept.
     fn await_readable(self, from: &impl AsFd) -> io::Result<()> {
         loop {
-            let left = Timespec::try_from(self.left()?).map_err(|_| ErrorKind::InvalidInput)?;
-            match poll(&mut [PollFd::new(from, PollFlags::IN)], Some(&left)) {
+            let left = self.end.saturating_duration_since(Instant::now());
+            let wait = Timespec::try_from(left).map_err(|_| ErrorKind::InvalidInput)?;
+            match poll(&mut [PollFd::new(from, PollFlags::IN)], Some(&wait)) {
+                Ok(0) if left.is_zero() => return Err(self.over()),
                 Ok(0) | Err(Errno::INTR) => {}
                 Ok(_) => return Ok(()),
                 Err(error) => return Err(error.into()),
@@ -320,6 +323,17 @@ mod tests {
         for wrong in ["", "tpm", "swtpm:", "swtpm:host", "host:x", ":2321"] {
             assert!(Device::parse(wrong).is_err(), "{wrong:?}");
         }
+    }
+
+    #[test]
+    fn a_response_that_is_there_is_taken_when_the_time_is_over() {
+        let (mut ours, mut theirs) = UnixStream::pair().unwrap();
+        let response = [0x80, 1, 0, 0, 0, 10, 0, 0, 0, 0];
+        theirs.write_all(&response).unwrap();
+        let over = Patience::new(Duration::ZERO);
+        assert_eq!(receive(&mut ours, over).unwrap(), response);
+        let error = receive(&mut ours, over).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
     }
 
     #[test]
