@@ -14,7 +14,7 @@ mod symmetric;
 pub use ec::{agree, public_point};
 pub use ed25519::public as ed25519_public;
 pub use hash::{Digest, Hmac, digest};
-pub use symmetric::{Cipher, cfb, gcm_open, gcm_seal};
+pub use symmetric::{Cipher, cfb, gcm_open, gcm_seal, tdes_block};
 
 use super::{CryptScheme, KeySpec, PrivateParts, PublicParts, SecretParts, SignScheme};
 use crate::error::{Error, Result, fail};

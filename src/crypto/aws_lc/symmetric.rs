@@ -1,4 +1,4 @@
-//! AES: the plain modes in place, and GCM in one call.
+//! AES: the plain modes in place, and GCM in one call; one block of Triple DES.
 
 use super::super::{CipherMode, Direction};
 use super::ffi::{self, AeadState, CipherState, check, refused};
@@ -14,6 +14,7 @@ use std::ffi::c_int;
 use std::ptr;
 
 const BLOCK: usize = 16;
+const TDES_KEY: usize = 24;
 
 /// A running AES cipher without padding.
 pub struct Cipher {
@@ -84,6 +85,28 @@ pub fn cfb(direction: Direction, key: &[u8], iv: &[u8], data: &mut [u8]) -> Resu
     step(&state, data)
 }
 
+/// Encrypts or decrypts one block in place with Triple DES (SP 800-67 3; ECB, SP 800-38A 6.1), for
+/// the administration of smart cards alone: old PIV cards keep such a key (SP 800-78-4 5).
+///
+/// `CKR_KEY_SIZE_RANGE` unless the key has 24 bytes; one of two keys is `K1 ‖ K2 ‖ K1`. Equal keys
+/// and wrong parity bits are the card's affair: PIV cards leave the factory with such keys.
+pub fn tdes_block(direction: Direction, key: &[u8], block: &mut [u8; 8]) -> Result<()> {
+    ffi::begin();
+    if key.len() != TDES_KEY {
+        return fail!(
+            CKR_KEY_SIZE_RANGE,
+            "a Triple DES key of {} bytes, not {TDES_KEY}",
+            key.len()
+        );
+    }
+    // Not DES_ecb3_encrypt: its key schedules would be ours to wipe; those of the state stand in its
+    // memory, which is wiped when it is freed.
+    // SAFETY: the call has no preconditions and returns a static table, the one for this length of
+    // the key.
+    let state = unsafe { start(c::EVP_des_ede3_ecb(), direction, key, &[])? };
+    step(&state, block)
+}
+
 /// A cipher that has its key and IV; `CKR_MECHANISM_PARAM_INVALID` unless the IV has the length of
 /// the mode.
 ///
@@ -100,7 +123,7 @@ unsafe fn start(
     if iv.len() != iv_len {
         return fail!(
             CKR_MECHANISM_PARAM_INVALID,
-            "the IV of this AES mode has {iv_len} bytes, not {}",
+            "the IV of this mode has {iv_len} bytes, not {}",
             iv.len()
         );
     }
@@ -117,7 +140,11 @@ unsafe fn start(
             c_int::from(direction == Direction::Encrypt),
         )
     };
-    check(done, CKR_GENERAL_ERROR, "AWS-LC refused an AES key")?;
+    check(
+        done,
+        CKR_GENERAL_ERROR,
+        "AWS-LC refused the key of a cipher",
+    )?;
     Ok(state)
 }
 
@@ -129,7 +156,7 @@ fn step(state: &CipherState, data: &mut [u8]) -> Result<()> {
     // SAFETY: the state was started; input and output are the same bytes, which AWS-LC allows.
     let done =
         unsafe { c::EVP_Cipher(state.as_ptr(), data.as_mut_ptr(), data.as_ptr(), data.len()) };
-    check(done, CKR_GENERAL_ERROR, "AWS-LC broke off an AES operation")
+    check(done, CKR_GENERAL_ERROR, "AWS-LC broke off a cipher")
 }
 
 /// Encrypts with AES-GCM: `ciphertext ‖ tag`.

@@ -1,4 +1,4 @@
-//! Digests, HMAC, AES and random bytes.
+//! Digests, HMAC, AES, Triple DES and random bytes.
 
 use super::*;
 
@@ -168,6 +168,34 @@ fn aes_gcm() {
     for key_len in [0, 15, 33] {
         both_refuse!(CKR_KEY_SIZE_RANGE, engine => {
             engine::gcm_open(&pattern(key_len), &iv, b"", 16, &[0; 32])
+        });
+    }
+}
+
+#[test]
+fn tdes() {
+    let bytes = pattern(8 * 131);
+    let (three_keys, two_keys) = (pattern(24), [pattern(16), pattern(8)].concat());
+    // The key that PIV cards are delivered with: three times the same, of either parity.
+    let delivered = [1, 2, 3, 4, 5, 6, 7, 8].repeat(3);
+    for key in [three_keys, two_keys, delivered, vec![0; 24]] {
+        for plaintext in bytes.as_chunks::<8>().0 {
+            let ciphertext = both_give!(engine => {
+                let mut block = *plaintext;
+                engine::tdes_block(Direction::Encrypt, &key, &mut block).unwrap();
+                block
+            });
+            let decrypted = both_give!(engine => {
+                let mut block = ciphertext;
+                engine::tdes_block(Direction::Decrypt, &key, &mut block).unwrap();
+                block
+            });
+            assert_eq!(&decrypted, plaintext);
+        }
+    }
+    for len in [0, 8, 16, 23, 25] {
+        both_refuse!(CKR_KEY_SIZE_RANGE, engine => {
+            engine::tdes_block(Direction::Encrypt, &pattern(len), &mut [0; 8])
         });
     }
 }

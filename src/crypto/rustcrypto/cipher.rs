@@ -1,4 +1,4 @@
-//! AES: ECB, CBC, CTR and CFB (SP 800-38A), GCM (SP 800-38D).
+//! AES: ECB, CBC, CTR and CFB (SP 800-38A), GCM (SP 800-38D); one block of Triple DES (SP 800-67).
 
 use crate::crypto::{CipherMode, Direction};
 use crate::error::{Error, Result, fail};
@@ -14,6 +14,7 @@ use cryptoki_sys::{
     CKR_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE,
     CKR_GENERAL_ERROR, CKR_HOST_MEMORY, CKR_KEY_SIZE_RANGE, CKR_MECHANISM_PARAM_INVALID,
 };
+use des::TdesEde3;
 use ghash::{GHash, universal_hash::UniversalHash};
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -155,6 +156,27 @@ fn feed_back<A: Aes>(direction: Direction, key: &[u8], iv: &[u8], data: &mut [u8
         Direction::Decrypt => cfb_mode::Decryptor::<A>::new_from_slices(key, iv)
             .map_err(refused)?
             .decrypt(data),
+    }
+    Ok(())
+}
+
+/// Encrypts or decrypts one block in place with Triple DES (SP 800-67 3; ECB, SP 800-38A 6.1), for
+/// the administration of smart cards alone: old PIV cards keep such a key (SP 800-78-4 5).
+///
+/// `CKR_KEY_SIZE_RANGE` unless the key has 24 bytes; one of two keys is `K1 ‖ K2 ‖ K1`. Equal keys
+/// and wrong parity bits are the card's affair: PIV cards leave the factory with such keys.
+pub fn tdes_block(direction: Direction, key: &[u8], block: &mut [u8; 8]) -> Result<()> {
+    // Wiped when dropped (feature `zeroize` of the crate).
+    let cipher = TdesEde3::new_from_slice(key).map_err(|_| {
+        Error::new(
+            CKR_KEY_SIZE_RANGE,
+            format!("a Triple DES key of {} bytes, not 24", key.len()),
+        )
+    })?;
+    let block = block.into();
+    match direction {
+        Direction::Encrypt => cipher.encrypt_block(block),
+        Direction::Decrypt => cipher.decrypt_block(block),
     }
     Ok(())
 }

@@ -11,7 +11,7 @@ mod hash;
 mod padding;
 mod rsa;
 
-pub use cipher::{Cipher, cfb, gcm_open, gcm_seal};
+pub use cipher::{Cipher, cfb, gcm_open, gcm_seal, tdes_block};
 pub use ec::{agree, public_point};
 pub use ed25519::public_key as ed25519_public;
 pub use hash::{Digest, Hmac, digest};

@@ -1,6 +1,6 @@
-//! AES in the plain modes and in GCM.
+//! AES in the plain modes and in GCM, Triple DES.
 
-use super::super::engine::{Cipher, cfb, gcm_open, gcm_seal};
+use super::super::engine::{Cipher, cfb, gcm_open, gcm_seal, tdes_block};
 use super::super::*;
 use super::{hex, refused};
 use cryptoki_sys::*;
@@ -275,5 +275,60 @@ fn aes_gcm_refusals() {
             gcm_open(&key, &iv, &aad, tag_len, &sealed),
             CKR_MECHANISM_PARAM_INVALID,
         );
+    }
+}
+
+// SP 800-67 version 1.1, appendix B: three keys, and three blocks of plaintext.
+const TDES_KEY: &str = "0123456789abcdef23456789abcdef01456789abcdef0123";
+const TDES: [(&str, &str); 3] = [
+    ("5468652071756663", "a826fd8ce53b855f"),
+    ("6b2062726f776e20", "cce21c8112256fe6"),
+    ("666f78206a756d70", "68d5c05dd9b6b900"),
+];
+
+// SP 800-20 appendix A, where the three keys are one: the beginnings of the tables for the variable
+// plaintext, the variable key, the permutation operation and the substitution table.
+const TDES_OF_ONE_KEY: [(&str, &str, &str); 8] = [
+    ("0101010101010101", "8000000000000000", "95f8a5e5dd31d900"),
+    ("0101010101010101", "4000000000000000", "dd7f121ca5015619"),
+    ("8001010101010101", "0000000000000000", "95a8d72813daa94d"),
+    ("4001010101010101", "0000000000000000", "0eec1487dd8c26d5"),
+    ("1046913489980131", "0000000000000000", "88d55e54f54c97b4"),
+    ("1007103489988020", "0000000000000000", "0c0cc00c83ea48fd"),
+    ("7ca110454a1a6e57", "01a1d6d039776742", "690f5b0d9a26939b"),
+    ("0131d9619dc1376e", "5cd54ca83def57da", "7a389d10354bd271"),
+];
+
+#[test]
+fn tdes() {
+    let check = |key: &[u8], plaintext: &str, ciphertext: &str| {
+        let mut block: [u8; 8] = hex(plaintext).try_into().unwrap();
+        tdes_block(Direction::Encrypt, key, &mut block).unwrap();
+        assert_eq!(block.as_slice(), hex(ciphertext));
+        tdes_block(Direction::Decrypt, key, &mut block).unwrap();
+        assert_eq!(block.as_slice(), hex(plaintext));
+    };
+    let key = hex(TDES_KEY);
+    let other_parity: Vec<u8> = key.iter().map(|byte| byte ^ 1).collect();
+    for (plaintext, ciphertext) in TDES {
+        check(&key, plaintext, ciphertext);
+        check(&other_parity, plaintext, ciphertext);
+    }
+    for (key, plaintext, ciphertext) in TDES_OF_ONE_KEY {
+        check(&hex(key).repeat(3), plaintext, ciphertext);
+    }
+}
+
+#[test]
+fn tdes_refusals() {
+    for len in [0, 8, 16, 23, 25, 32] {
+        let mut block = *b"a block!";
+        for direction in [Direction::Encrypt, Direction::Decrypt] {
+            refused(
+                tdes_block(direction, &vec![1; len], &mut block),
+                CKR_KEY_SIZE_RANGE,
+            );
+        }
+        assert_eq!(&block, b"a block!");
     }
 }
