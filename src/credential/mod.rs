@@ -6,6 +6,7 @@
 //! | [`subject`] | an RFC 4514 string to a distinguished name |
 //! | [`csr`] | a PKCS#10 request, signed by a key that stays where it is |
 //! | [`certificate`] | certificates and chains as CAs hand them over: PEM, DER, certs-only CMS |
+//! | [`gzip`] | certificates that a card keeps compressed |
 //! | [`status`] | days left and the warnings of REQUIREMENTS R18 |
 //!
 //! Nothing here reads a file, a clock or a token: bytes and times come in, values go out.
@@ -14,6 +15,7 @@ use std::fmt;
 
 pub mod certificate;
 pub mod csr;
+pub mod gzip;
 pub mod status;
 pub mod subject;
 
