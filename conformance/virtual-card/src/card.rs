@@ -1,0 +1,201 @@
+//! A PIV card at the level of APDUs: chaining, GET RESPONSE, short and extended lengths.
+
+use crate::service::{Applet, Chip};
+use iso7816::command::CommandView;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+const SELECT: u8 = 0xa4;
+const GET_RESPONSE: u8 = 0xc0;
+/// The bit of CLA that says that more of the command follows.
+const CHAINED: u8 = 0x10;
+
+const AID: [u8; 11] = [0xa0, 0, 0, 3, 8, 0, 0, 0x10, 0, 1, 0];
+
+const SUCCESS: u16 = 0x9000;
+const WRONG_LENGTH: u16 = 0x6700;
+const CRASHED: u16 = 0x6f00;
+const NOT_FOUND: u16 = 0x6a82;
+const UNKNOWN_INSTRUCTION: u16 = 0x6d00;
+const MORE: u16 = 0x6100;
+
+/// The longest command and the longest answer.
+const LONGEST: usize = 8192;
+
+/// A command APDU, taken apart.
+struct Command<'a> {
+    header: [u8; 4],
+    data: &'a [u8],
+    /// How many bytes the answer may have.
+    expected: usize,
+    extended: bool,
+}
+
+impl<'a> Command<'a> {
+    /// By ISO/IEC 7816-3, 12.1.3. Without Le an answer may have 256 bytes: yubico-piv-tool sends
+    /// SELECT so.
+    fn parse(apdu: &'a [u8]) -> Option<Self> {
+        let (&header, body) = apdu.split_first_chunk()?;
+        let number = |high, low| usize::from(u16::from_be_bytes([high, low]));
+        let all_for_none = |len, all| if len == 0 { all } else { len };
+        let short = |le: u8| all_for_none(usize::from(le), 256);
+        let long = |high, low| all_for_none(number(high, low), 65_536);
+        let (data, expected, extended) = match *body {
+            [] => (&[][..], 256, false),
+            [le] => (&[][..], short(le), false),
+            [0, high, low] => (&[][..], long(high, low), true),
+            [0, high, low, ref rest @ ..] => {
+                let (data, rest) = rest.split_at_checked(number(high, low))?;
+                match *rest {
+                    [] => (data, 256, true),
+                    [high, low] => (data, long(high, low), true),
+                    _ => return None,
+                }
+            }
+            [len, ref rest @ ..] => {
+                let (data, rest) = rest.split_at_checked(usize::from(len))?;
+                match *rest {
+                    [] => (data, 256, false),
+                    [le] => (data, short(le), false),
+                    _ => return None,
+                }
+            }
+        };
+        Some(Self {
+            header,
+            data,
+            expected,
+            extended,
+        })
+    }
+}
+
+/// The instruction of an APDU that completes a command.
+pub fn instruction(apdu: &[u8]) -> Option<u8> {
+    match *apdu {
+        [class, instruction, ..] if class & CHAINED == 0 => Some(instruction),
+        _ => None,
+    }
+}
+
+/// A card with power.
+pub struct Card<'a> {
+    chip: Chip<'a>,
+    applet: Applet<'a>,
+    short: bool,
+    selected: bool,
+    /// The data of a chained command so far.
+    chain: Vec<u8>,
+    /// What of an answer has not been fetched yet.
+    left: Vec<u8>,
+}
+
+impl<'a> Card<'a> {
+    pub fn new(chip: Chip<'a>, short: bool) -> Self {
+        Self {
+            applet: chip.power_up(),
+            chip,
+            short,
+            selected: false,
+            chain: Vec::new(),
+            left: Vec::new(),
+        }
+    }
+
+    /// Direct convention, T=1, historical bytes with the card capabilities (compact TLV 73), whose
+    /// third byte declares command chaining (80) and extended lengths (40).
+    pub fn atr(&self) -> Vec<u8> {
+        let capabilities = if self.short { 0x80 } else { 0xc0 };
+        let mut atr = vec![0x3b, 0x85, 0x01, 0x80, 0x73, 0xc0, 0x21, capabilities];
+        atr.push(atr[1..].iter().fold(0, |sum, byte| sum ^ byte));
+        atr
+    }
+
+    /// A cold reset.
+    pub fn reset(&mut self) {
+        self.applet = self.chip.power_up();
+        self.selected = false;
+        self.forget_command();
+    }
+
+    /// Takes back what there is of a chained command and of an answer.
+    pub fn forget_command(&mut self) {
+        self.chain.clear();
+        self.left.clear();
+    }
+
+    /// The response APDU to a command APDU.
+    pub fn answer(&mut self, apdu: &[u8]) -> Vec<u8> {
+        match self.execute(apdu) {
+            Ok(expected) => {
+                let rest = self.left.split_off(expected.min(self.left.len()));
+                let mut answer = std::mem::replace(&mut self.left, rest);
+                let status = match self.left.len() {
+                    0 => SUCCESS,
+                    left => MORE | left.min(255) as u16,
+                };
+                answer.extend(status.to_be_bytes());
+                answer
+            }
+            Err(status) => {
+                self.forget_command();
+                status.to_be_bytes().to_vec()
+            }
+        }
+    }
+
+    /// Leaves the answer in `left` and returns how much of it may be sent.
+    fn execute(&mut self, apdu: &[u8]) -> Result<usize, u16> {
+        let command = Command::parse(apdu).ok_or(WRONG_LENGTH)?;
+        if self.short && command.extended {
+            return Err(WRONG_LENGTH);
+        }
+        let [class, instruction, p1, p2] = command.header;
+        if instruction == GET_RESPONSE {
+            return Ok(command.expected);
+        }
+        self.left.clear();
+        self.chain.extend(command.data);
+        if self.chain.len() > LONGEST {
+            return Err(WRONG_LENGTH);
+        }
+        if class & CHAINED != 0 {
+            return Ok(0);
+        }
+        let mut data = std::mem::take(&mut self.chain);
+        if instruction == SELECT {
+            // Whoever knows the registered application provider alone finds the applet too.
+            if data.len() < 5 || !AID.starts_with(&data) {
+                return Err(NOT_FOUND);
+            }
+            data = AID.to_vec();
+            self.selected = true;
+        }
+        if !self.selected {
+            return Err(UNKNOWN_INSTRUCTION);
+        }
+        let mut whole = vec![class, instruction, p1, p2, 0];
+        whole.extend((data.len() as u16).to_be_bytes());
+        whole.extend(data);
+        if whole.len() == 7 {
+            whole.truncate(4);
+        }
+        self.left = self.ask_applet(&whole)?;
+        Ok(command.expected)
+    }
+
+    fn ask_applet(&mut self, apdu: &[u8]) -> Result<Vec<u8>, u16> {
+        let command = CommandView::try_from(apdu).map_err(|_| WRONG_LENGTH)?;
+        let mut reply = heapless::Vec::<u8, LONGEST>::new();
+        let applet = &mut self.applet;
+        let respond = AssertUnwindSafe(|| applet.respond(command, &mut reply));
+        match catch_unwind(respond) {
+            Ok(Ok(())) => Ok(reply.to_vec()),
+            Ok(Err(status)) => Err(u16::from_be_bytes(status.into())),
+            // It unwraps what it does not expect. Its memory is in doubt then, its files are not.
+            Err(_) => {
+                self.applet = self.chip.power_up();
+                Err(CRASHED)
+            }
+        }
+    }
+}
