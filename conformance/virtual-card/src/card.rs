@@ -199,3 +199,77 @@ impl<'a> Card<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SELECT: &[u8] = &[0, 0xa4, 4, 0, 5, 0xa0, 0, 0, 3, 8];
+
+    /// Runs `body` with a new card.
+    fn with_card(name: &str, short: bool, body: impl FnOnce(&mut Card)) {
+        let name = format!("virtual-card-{name}-{short}-{}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir(&directory).expect("a new directory");
+        Chip::with(&directory, |chip| body(&mut Card::new(chip, short)));
+        std::fs::remove_dir_all(directory).expect("to remove it");
+    }
+
+    /// PUT DATA of 281 bytes, whose refusal for want of authentication shows that all has come.
+    fn put_data() -> Vec<u8> {
+        let header = [0x5c, 3, 0x5f, 0xc1, 5, 0x53, 0x82, 1, 0x10];
+        [&header[..], &[0xaa; 0x110]].concat()
+    }
+
+    #[test]
+    fn extended_lengths_are_for_cards_that_declare_them() {
+        let whole = [&[0, 0xdb, 0x3f, 0xff, 0, 1, 0x19], &put_data()[..]].concat();
+        for (short, status) in [(false, [0x69, 0x82]), (true, [0x67, 0])] {
+            with_card("extended", short, |card| {
+                assert!(card.answer(SELECT).ends_with(&[0x90, 0]));
+                assert_eq!(card.answer(&whole), status);
+            });
+        }
+    }
+
+    #[test]
+    fn commands_come_in_parts() {
+        let data = put_data();
+        let first = [&[0x10, 0xdb, 0x3f, 0xff, 255], &data[..255]].concat();
+        let last = [&[0, 0xdb, 0x3f, 0xff, 26], &data[255..]].concat();
+        with_card("chained", true, |card| {
+            card.answer(SELECT);
+            assert_eq!(card.answer(&first), [0x90, 0]);
+            assert_eq!(card.answer(&last), [0x69, 0x82]);
+        });
+    }
+
+    #[test]
+    fn answers_are_fetched_in_parts() {
+        with_card("fetched", false, |card| {
+            let all = card.answer(SELECT);
+            let mut got = card.answer(&[SELECT, &[100]].concat());
+            while let [.., 0x61, left] = *got {
+                got.truncate(got.len() - 2);
+                got.extend(card.answer(&[0, GET_RESPONSE, 0, 0, left.min(7)]));
+            }
+            assert_eq!(got, all);
+            assert_eq!(card.answer(&[0, GET_RESPONSE, 0, 0, 0]), [0x90, 0]);
+        });
+    }
+
+    #[test]
+    fn a_reset_forgets_who_is_there() {
+        let verify = [&[0, 0x20, 0, 0x80, 8], &b"123456\xff\xff"[..]].concat();
+        let status = [0, 0x20, 0, 0x80];
+        with_card("reset", false, |card| {
+            card.answer(SELECT);
+            assert_eq!(card.answer(&verify), [0x90, 0]);
+            assert_eq!(card.answer(&status), [0x90, 0]);
+            card.reset();
+            assert_eq!(card.answer(&status), [0x6d, 0]);
+            card.answer(SELECT);
+            assert_eq!(card.answer(&status), [0x63, 0xc3]);
+        });
+    }
+}
