@@ -270,6 +270,12 @@ mod tests {
             assert_eq!(card.answer(&status), [0x6d, 0]);
             card.answer(SELECT);
             assert_eq!(card.answer(&status), [0x63, 0xc3]);
+            // Nothing of it is left in the memory of the chip, which is small.
+            for _ in 0..300 {
+                card.reset();
+                card.answer(SELECT);
+                assert_eq!(card.answer(&verify), [0x90, 0]);
+            }
         });
     }
 }

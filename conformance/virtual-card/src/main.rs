@@ -10,6 +10,7 @@
 
 mod card;
 mod control;
+mod flash;
 mod namespace;
 mod pcscd;
 mod service;

@@ -1,5 +1,6 @@
 //! The chip of a card: the Trussed service that the PIV applet keeps its keys and PINs in.
 
+use crate::flash;
 use piv_authenticator::{Authenticator, Options};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{OsRng, SeedableRng};
@@ -220,9 +221,10 @@ pub struct Chip<'a>(Rc<RefCell<Running<'a>>>);
 impl Chip<'_> {
     /// Runs `body` with the chip of this directory, which is made when it is empty.
     pub fn with<R>(directory: &Path, body: impl FnOnce(Chip) -> R) -> R {
+        let open = |name| flash::open(&directory.join(name)).expect("a file for the card");
         let mut stores = StoreConfig {
-            internal: StorageConfig::filesystem(directory.join("internal")),
-            external: StorageConfig::filesystem(directory.join("external")),
+            internal: open("internal"),
+            external: open("external"),
             volatile: StorageConfig::ram(),
         };
         stores.with_store(|store| {
