@@ -1,6 +1,7 @@
 //! The chip of a card: the Trussed service that the PIV applet keeps its keys and PINs in.
 
 use crate::flash;
+use littlefs2::path;
 use piv_authenticator::{Authenticator, Options};
 use rand_chacha::ChaCha8Rng;
 use rand_core::{OsRng, SeedableRng};
@@ -216,7 +217,10 @@ impl Syscall for Call<'_> {
 }
 
 /// A chip whose keys and PINs are in files of a directory.
-pub struct Chip<'a>(Rc<RefCell<Running<'a>>>);
+pub struct Chip<'a> {
+    running: Rc<RefCell<Running<'a>>>,
+    store: Store<'a>,
+}
 
 impl Chip<'_> {
     /// Runs `body` with the chip of this directory, which is made when it is empty.
@@ -238,10 +242,11 @@ impl Chip<'_> {
                 pins: AuthBackend::new(Location::Internal, FilesystemLayout::V0),
                 files: StagingBackend::new(),
             };
-            body(Chip(Rc::new(RefCell::new(Running {
+            let running = Rc::new(RefCell::new(Running {
                 service: Service::with_dispatch(board, parts),
                 client: None,
-            }))))
+            }));
+            body(Chip { running, store })
         })
     }
 }
@@ -251,11 +256,13 @@ impl<'a> Chip<'a> {
     ///
     /// A channel of Trussed serves one client and is borrowed for good, so each costs 2.5 kB.
     pub fn power_up(&self) -> Applet<'a> {
+        // Each login has left a key there; there is nothing before the first.
+        let _ = self.store.volatile.remove_dir_all(path!("piv"));
         let channel: &'static TrussedChannel = Box::leak(Box::default());
         let (requester, responder) = channel.split().expect("a channel that is new");
         let core = CoreContext::new("piv".try_into().expect("a short name"));
-        self.0.borrow_mut().client = Some(ServiceEndpoint::new(responder, core, PARTS));
-        let client = ClientImplementation::new(requester, Call(Rc::clone(&self.0)), None);
+        self.running.borrow_mut().client = Some(ServiceEndpoint::new(responder, core, PARTS));
+        let client = ClientImplementation::new(requester, Call(Rc::clone(&self.running)), None);
         Authenticator::new(client, Options::new())
     }
 }
