@@ -86,6 +86,9 @@ fn a_card_does_what_is_planned() {
         assert!(card.log().pop().unwrap().1.is_empty());
         card.insert();
     }
+    // Not an empty answer, which vpcd would make of most ends of a connection.
+    let said = std::fs::read_to_string(at.join("reader/pcscd.log")).unwrap();
+    assert_eq!(said.matches("could not send apdu").count(), 2);
     card.fail_at(0xcb, 0x6982, 1);
     card.reset_apdus();
     let statuses = send(at, 0, &[SELECT, GET_DATA, GET_DATA]);

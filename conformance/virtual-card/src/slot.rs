@@ -160,8 +160,10 @@ impl Slot {
         self.state().connected = true;
         card.reset();
         if let Err(End::Pulled) = self.converse(&stream, card, log) {
-            // A reset, which vpcd takes for an error of the transmission; it would take an end in
-            // the middle of a command for an answer of no bytes.
+            // vpcd 3.3 takes any end of a connection for an answer of no bytes, save a reset between
+            // the length of an answer and the answer: that is an error of the transmission, as with
+            // other readers.
+            let _ = (&stream).write_all(&[0, 2]);
             let linger = libc::linger {
                 l_onoff: 1,
                 l_linger: 0,
