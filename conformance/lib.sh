@@ -9,9 +9,11 @@ TARGET=${CARGO_TARGET_DIR:-$ROOT/target}
 # CONFORMANCE_MODULE=/usr/lib/softhsm/libsofthsm2.so conformance/clients/pkcs11-tool.sh
 MODULE=${CONFORMANCE_MODULE:-$TARGET/release/libnodetoken.so}
 NODETOKEN=${CONFORMANCE_COMMAND:-$TARGET/release/nodetoken}
-# The kind of token that a script works with, software or tpm: CONFORMANCE_TOKEN=tpm conformance/clients/openssl.sh
+# The kind of token that a script works with, software, tpm or card:
+# CONFORMANCE_TOKEN=tpm conformance/clients/openssl.sh
 KIND=${CONFORMANCE_TOKEN:-software}
 TPM=
+CARD_CRATE=$ROOT/conformance/virtual-card
 USER_PIN=246813
 SO_PIN=13572468
 
@@ -50,7 +52,11 @@ on_tpm() {
     [[ $KIND == tpm ]]
 }
 
-[[ $KIND == software ]] || on_tpm || die "CONFORMANCE_TOKEN is software or tpm, not $KIND"
+on_card() {
+    [[ $KIND == card ]]
+}
+
+[[ $KIND == software ]] || on_tpm || on_card || die "CONFORMANCE_TOKEN is software, tpm or card, not $KIND"
 
 # ---- packages -------------------------------------------------------------------------------------------------
 
@@ -100,9 +106,21 @@ run_cargo() {
 # need_module: builds the release library and command unless another module is under test.
 need_module() {
     ! on_tpm || need swtpm tpm2-tools
+    ! on_card || need_card
     [[ -z ${CONFORMANCE_MODULE:-} ]] || return 0
     need gcc libc6-dev
     run_cargo build --release --quiet
+}
+
+# need_card: builds the virtual card, with what it needs to be built and to run.
+need_card() {
+    need gcc libc6-dev clang libclang-dev pcscd vsmartcard-vpcd
+    card_cargo build --release --quiet
+}
+
+# card_cargo COMMAND…: cargo in the crate of the virtual card.
+card_cargo() {
+    run_cargo "$1" --locked --manifest-path "$CARD_CRATE/Cargo.toml" --target-dir "$CARD_CRATE/target" "${@:2}"
 }
 
 # ---- checks ---------------------------------------------------------------------------------------------------
@@ -222,19 +240,25 @@ totals() {
 
 # ---- stores and tokens ----------------------------------------------------------------------------------------
 
-# use_store NAME: from here on the module works in this store, made empty when it is new, and with the store's own TPM.
+# use_store NAME: from here on the module works in this store, made empty when it is new, and with the store's own TPM
+# or card.
 use_store() {
     export NODETOKEN_STORE=$SCRATCH/store-$1
     export SOFTHSM2_CONF=$NODETOKEN_STORE/softhsm2.conf
-    unset NODETOKEN_TPM
+    unset NODETOKEN_TPM NODETOKEN_CARD PCSCLITE_CSOCK_NAME
     if on_tpm; then
         TPM=$SCRATCH/tpm-$1
         export NODETOKEN_TPM=swtpm:$TPM/tpm.sock
         export TPM2_PKCS11_STORE=$NODETOKEN_STORE TPM2_PKCS11_TCTI=swtpm:path=$TPM/tpm.sock
     fi
+    if on_card; then
+        READER=$SCRATCH/reader-$1
+        export NODETOKEN_CARD=pcsc PCSCLITE_CSOCK_NAME=$READER/pcscd/pcscd.comm
+    fi
     [[ ! -d $NODETOKEN_STORE ]] || return 0
     mkdir -m 700 "$NODETOKEN_STORE"
     ! on_tpm || start_tpm
+    ! on_card || start_card
     if ! ours; then
         mkdir "$NODETOKEN_STORE/tokens"
         printf 'directories.tokendir = %s\nlog.level = ERROR\n' "$NODETOKEN_STORE/tokens" >"$SOFTHSM2_CONF"
@@ -260,6 +284,22 @@ start_tpm() {
     done
     cat "$TPM/log" "$TPM/ready"
     echo 'swtpm does not answer'
+    return 1
+}
+
+# start_card: a pcscd of its own with a new virtual card, whose files are in the directory READER.
+start_card() {
+    local card tenths
+    "$CARD_CRATE/target/release/virtual-card" "$READER" >"$READER.log" 2>&1 </dev/null &
+    card=$!
+    touch "$SCRATCH/servers/$card"
+    for ((tenths = 0; tenths < 150; tenths++)); do
+        if grep -qx ready "$READER.log"; then return 0; fi
+        kill -0 "$card" 2>/dev/null || break
+        sleep 0.1
+    done
+    cat "$READER.log"
+    echo 'the virtual card is not ready'
     return 1
 }
 

@@ -19,6 +19,7 @@
 #![allow(clippy::undocumented_unsafe_blocks)]
 
 pub mod bus;
+pub mod card;
 pub mod device;
 pub mod keys;
 pub mod mech;
