@@ -16,6 +16,7 @@ use std::sync::Arc;
 pub mod software;
 pub mod store;
 mod tpm;
+mod wire;
 
 #[cfg(fuzzing)]
 pub use tpm::fuzzing;
