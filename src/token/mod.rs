@@ -13,9 +13,11 @@ use crate::memory::Secret;
 use cryptoki_sys::*;
 use std::sync::Arc;
 
+mod card;
 pub mod software;
 pub mod store;
 mod tpm;
+mod wire;
 
 #[cfg(fuzzing)]
 pub use tpm::fuzzing;

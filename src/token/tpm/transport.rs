@@ -4,30 +4,21 @@
 //! here of what they mean. Every wait for a socket has an end; for a device the driver sees to that.
 
 use crate::error::{Error, Result, fail};
+use crate::token::wire::{self, CONNECT, Patience};
 use cryptoki_sys::{CKR_DEVICE_REMOVED, CKR_FUNCTION_FAILED};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::FileTypeExt;
 use std::os::unix::net::UnixStream;
-use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::path::PathBuf;
+use std::time::Duration;
 
 /// No response is longer (TPM_PT_MAX_RESPONSE_SIZE of every TPM is 4096 or less).
 const LONGEST: usize = 4096;
 /// Tag, length, response code.
 const HEADER: usize = 10;
-/// How long a socket may take to be connected.
-const CONNECT: Duration = Duration::from_secs(30);
-
-/// How long another program may have a device that only one can open.
-const TURN: Duration = Duration::from_secs(5);
-/// How long it sleeps when too many others wait already.
-const PAUSE: Duration = Duration::from_millis(2);
 
 /// Where a TPM is, as the configuration names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,12 +86,12 @@ impl Device {
             Self::Path(path) => {
                 let kind = std::fs::metadata(path)?.file_type();
                 if kind.is_socket() {
-                    return connect(path).map(Link::Unix);
+                    return wire::connect(path).map(Link::Unix);
                 }
                 if !kind.is_char_device() {
                     return Err(io::Error::other("it is neither a device nor a socket"));
                 }
-                let file = open_device(path)?;
+                let file = wire::open(path)?;
                 let name = path.file_name().unwrap_or_default().as_encoded_bytes();
                 Ok(match name.starts_with(b"tpmrm") {
                     true => Link::Managed(file),
@@ -224,88 +215,6 @@ fn announced(got: &[u8]) -> io::Result<Option<usize>> {
         Err(io::Error::other(format!(
             "a response of {len} bytes is announced"
         )))
-    }
-}
-
-/// How long a whole exchange may take.
-#[derive(Clone, Copy)]
-pub(super) struct Patience {
-    length: Duration,
-    end: Instant,
-}
-
-impl Patience {
-    /// From now on.
-    pub(super) fn new(length: Duration) -> Self {
-        let end = Instant::now() + length;
-        Self { length, end }
-    }
-
-    fn left(self) -> io::Result<Duration> {
-        match self.end.saturating_duration_since(Instant::now()) {
-            Duration::ZERO => Err(self.over()),
-            left => Ok(left),
-        }
-    }
-
-    fn over(self) -> io::Error {
-        let length = self.length.as_secs();
-        let reason = format!("no answer for {length} s; does another program hold it?");
-        io::Error::new(ErrorKind::TimedOut, reason)
-    }
-
-    /// What is there already is taken even when the time is over: this process may have slept.
-    fn await_readable(self, from: &impl AsFd) -> io::Result<()> {
-        loop {
-            let left = self.end.saturating_duration_since(Instant::now());
-            let wait = Timespec::try_from(left).map_err(|_| ErrorKind::InvalidInput)?;
-            match poll(&mut [PollFd::new(from, PollFlags::IN)], Some(&wait)) {
-                Ok(0) if left.is_zero() => return Err(self.over()),
-                Ok(0) | Err(Errno::INTR) => {}
-                Ok(_) => return Ok(()),
-                Err(error) => return Err(error.into()),
-            }
-        }
-    }
-}
-
-/// A character device. A bare one serves one program at a time: another may be done soon.
-fn open_device(path: &Path) -> io::Result<File> {
-    let patience = Patience::new(TURN);
-    loop {
-        let opened = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .custom_flags(libc::O_NOCTTY)
-            .open(path);
-        match opened {
-            Err(error) if error.kind() == ErrorKind::ResourceBusy => match patience.left() {
-                Ok(left) => std::thread::sleep(PAUSE.min(left)),
-                Err(_) => return Err(error),
-            },
-            opened => return opened,
-        }
-    }
-}
-
-/// A connection to a unix socket. Where many wait for a simulator, the next can wait no longer than
-/// a while, as connect(2) would.
-fn connect(path: &Path) -> io::Result<UnixStream> {
-    let patience = Patience::new(CONNECT);
-    let address = SocketAddrUnix::new(path)?;
-    loop {
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)?;
-        match net::connect(&socket, &address) {
-            Ok(()) => {
-                let stream = UnixStream::from(socket);
-                stream.set_nonblocking(false)?;
-                return Ok(stream);
-            }
-            Err(Errno::AGAIN) => std::thread::sleep(PAUSE.min(patience.left()?)),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
     }
 }
 
