@@ -238,6 +238,15 @@ rules! {
     CKA_MECHANISM_TYPE,    Ulong, MECHANISM, &[], COMPUTED, Absent;
 }
 
+/// Whether an attribute's value is made of CK_ULONGs, whose length and order of bytes are the
+/// machine's.
+pub fn holds_ulongs(attribute: CK_ATTRIBUTE_TYPE) -> bool {
+    RULES
+        .iter()
+        .find(|rule| rule.attribute == attribute)
+        .is_some_and(|rule| matches!(rule.kind, Kind::Ulong | Kind::Mechanisms))
+}
+
 /// Usage attributes that are CK_TRUE where a template leaves them out. Clients count on sign,
 /// verify, encrypt, decrypt and derive as the type allows; wrap and unwrap must be asked for, so
 /// that no key gets both roles of a wrap-then-decrypt unasked.

@@ -28,6 +28,8 @@ pub struct Config {
     pub software: Software,
     /// `[tpm]`: tokens on a TPM 2.0; none where no device is named.
     pub tpm: Tpm,
+    /// `[card]`: smart cards and USB tokens.
+    pub card: Card,
     /// `[pin]`: PIN rules of the tokens in the store.
     pub pin: Pin,
     /// `[policy]`: what old clients may need to be allowed.
@@ -74,6 +76,30 @@ impl Default for Tpm {
             lockout_auth_file: None,
             import: true,
             spare_slot: false,
+        }
+    }
+}
+
+/// `[card]`: smart cards and USB tokens.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Card {
+    /// Where readers are: `pcsc` for those of the system (PC/SC), `assd:/dev/…` or the path of a
+    /// device or unix socket that carries APDUs, `off` for none.
+    pub readers: String,
+    /// Card applications that are looked for, in this order.
+    pub applications: Vec<String>,
+    /// File with the key of the card's administrator (PIV: 9B), in hexadecimal: with it the user
+    /// writes to the card without the security officer.
+    pub management_key_file: Option<PathBuf>,
+}
+
+impl Default for Card {
+    fn default() -> Self {
+        Self {
+            readers: "pcsc".into(),
+            applications: vec!["piv".into()],
+            management_key_file: None,
         }
     }
 }
@@ -132,6 +158,11 @@ impl Config {
             environment("NODETOKEN_TPM").map(|device| device.to_string_lossy().into_owned());
         if let Some(device) = reserved.tpm.map(str::to_owned).or(device) {
             config.tpm.device = device;
+        }
+        let readers = environment("NODETOKEN_CARD").filter(|readers| !readers.is_empty());
+        let readers = readers.map(|readers| readers.to_string_lossy().into_owned());
+        if let Some(readers) = reserved.card.map(str::to_owned).or(readers) {
+            config.card.readers = readers;
         }
         if let Some(log) = environment("NODETOKEN_LOG") {
             config.log = Some(log.to_string_lossy().into_owned());
@@ -213,6 +244,7 @@ struct Reserved<'a> {
     config: Option<&'a str>,
     store: Option<&'a str>,
     tpm: Option<&'a str>,
+    card: Option<&'a str>,
     log: Option<&'a str>,
     spare_slot: Option<bool>,
 }
@@ -241,6 +273,7 @@ impl<'a> Reserved<'a> {
                 "config" => reserved.config = Some(value),
                 "store" => reserved.store = Some(value),
                 "tpm" => reserved.tpm = Some(value),
+                "card" => reserved.card = Some(value),
                 "log" => reserved.log = Some(value),
                 "spare_slot" if matches!(value, "true" | "false") => {
                     reserved.spare_slot = Some(value == "true");
@@ -248,7 +281,7 @@ impl<'a> Reserved<'a> {
                 _ => {
                     return fail!(
                         CKR_ARGUMENTS_BAD,
-                        "the string given to C_Initialize may set config, store, tpm, log and spare_slot (true or false) only"
+                        "the string given to C_Initialize may set config, store, tpm, card, log and spare_slot (true or false) only"
                     );
                 }
             }

@@ -30,6 +30,7 @@
 #[allow(unsafe_code, non_snake_case)]
 pub mod abi;
 pub mod attribute;
+mod complete;
 pub mod config;
 pub mod credential;
 #[allow(unsafe_code)]

@@ -9,7 +9,7 @@ use crate::log;
 use crate::memory;
 use crate::session::Session;
 use crate::slot::Slot;
-use crate::token::{self, Source};
+use crate::token::{self, Place, Presence, Source, Watch};
 use cryptoki_sys::*;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -94,6 +94,9 @@ pub fn initialize(
         event: Condvar::new(),
     };
     module.look_for_slots()?;
+    for slot in module.slots.reading().values() {
+        slot.take_event();
+    }
     *process.run.writing() = Some(Arc::new(module));
     if !memory::locked() {
         log::write(
@@ -111,6 +114,9 @@ pub fn finalize() -> Result<()> {
     let module = process.run.writing().take().ok_or_else(not_initialized)?;
     *module.ended.locked() = true;
     module.event.notify_all();
+    if let Some(watch) = module.watch() {
+        watch.wake();
+    }
     for session in module.sessions.all() {
         // Another thread may have closed it meanwhile.
         let _ = module.close_session(session.handle);
@@ -139,21 +145,38 @@ impl Module {
                 }
             }
         }
-        // One kind of token that is damaged does not keep the others from their users.
-        let nothing = places.iter().all(|place| place.filler);
+        // One kind of token that is damaged does not keep the others from their users. A reader is
+        // no token.
+        let real = |place: &Place| !place.filler && place.flags & CKF_REMOVABLE_DEVICE == 0;
+        let nothing = !places.iter().any(real);
         if let (Some(refusal), true) = (refusal, nothing) {
             return Err(refusal);
         }
-        if places.iter().any(|place| !place.filler) {
+        if !nothing {
             places.retain(|place| !place.filler);
         }
+        self.take_in(places);
+        Ok(())
+    }
+
+    fn take_in(&self, places: Vec<Place>) {
         let mut slots = self.slots.writing();
         for place in places {
+            // A place that comes by itself is an event (5.5.4); what cannot is there from the start.
+            let told = match place.flags & CKF_REMOVABLE_DEVICE {
+                0 => Presence::BUILT_IN,
+                _ => Presence::default(),
+            };
+            let policy = || self.config.policy.clone();
             slots
                 .entry(place.id)
-                .or_insert_with(|| Arc::new(Slot::new(place, self.config.policy.clone())));
+                .or_insert_with(|| Arc::new(Slot::new(place, policy(), told)));
         }
-        Ok(())
+    }
+
+    /// The one source whose tokens come and go.
+    fn watch(&self) -> Option<&dyn Watch> {
+        self.sources.iter().find_map(|source| source.watch())
     }
 
     /// What was configured for this run.
@@ -201,14 +224,31 @@ impl Module {
 
     /// The session behind a handle. `CKR_SESSION_HANDLE_INVALID`.
     pub fn session(&self, handle: CK_SESSION_HANDLE) -> Result<Arc<Session>> {
-        self.sessions.get(handle).ok_or_else(|| no_session(handle))
+        let session = self
+            .sessions
+            .get(handle)
+            .ok_or_else(|| no_session(handle))?;
+        if session.has_its_token() {
+            return Ok(session);
+        }
+        // Taking a token out closes its sessions (5.6).
+        if self.sessions.remove(handle).is_some() {
+            session.close();
+        }
+        Err(no_session(handle))
     }
 
     /// C_CloseSession (5.6.2).
     pub fn close_session(&self, handle: CK_SESSION_HANDLE) -> Result<()> {
-        let session = self.sessions.remove(handle);
-        session.ok_or_else(|| no_session(handle))?.close();
-        Ok(())
+        let session = self
+            .sessions
+            .remove(handle)
+            .ok_or_else(|| no_session(handle))?;
+        session.close();
+        match session.has_its_token() {
+            true => Ok(()),
+            false => Err(no_session(handle)),
+        }
     }
 
     /// C_CloseAllSessions (5.6.3).
@@ -234,19 +274,33 @@ impl Module {
         Ok(())
     }
 
-    /// C_WaitForSlotEvent (5.5.4) where no slot has events: blocking ends with C_Finalize.
+    /// C_WaitForSlotEvent (5.5.4): the slot in which something has happened. It waits on the
+    /// caller's thread; C_Finalize ends that.
     pub fn wait_for_event(&self, block: bool) -> Result<CK_SLOT_ID> {
-        let mut ended = self.ended.locked();
-        if !block {
-            return fail!(CKR_NO_EVENT, "no slot event has happened");
+        loop {
+            if *self.ended.locked() {
+                return Err(not_initialized());
+            }
+            let moment = self.watch().map(Watch::moment);
+            for source in self.sources.iter().filter(|one| one.watch().is_some()) {
+                self.take_in(source.places()?);
+            }
+            let slots: Vec<_> = self.slots.reading().values().cloned().collect();
+            if let Some(slot) = slots.iter().find(|slot| slot.take_event()) {
+                return Ok(slot.place.id);
+            }
+            if !block {
+                return fail!(CKR_NO_EVENT, "no slot event has happened");
+            }
+            match (self.watch(), moment) {
+                (Some(watch), Some(moment)) => watch.wait(moment),
+                _ => drop(
+                    self.event
+                        .wait_while(self.ended.locked(), |ended| !*ended)
+                        .unwrap_or_else(std::sync::PoisonError::into_inner),
+                ),
+            }
         }
-        while !*ended {
-            ended = self
-                .event
-                .wait(ended)
-                .unwrap_or_else(std::sync::PoisonError::into_inner);
-        }
-        Err(not_initialized())
     }
 }
 

@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::handle;
 use crate::key::{self, Secrets};
 use crate::memory::{self, Secret};
-use crate::token::{NewObject, ObjectId, PrivateKey, Stored, Token};
+use crate::token::{FREE_KEY, NewObject, ObjectId, PrivateKey, Stored, Token};
 use cryptoki_sys::*;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, OnceLock};
@@ -92,7 +92,9 @@ impl Object {
     pub fn needs_login(&self) -> bool {
         let class = self.attributes().class();
         self.is_private()
-            || (self.is_token() && matches!(class, Some(CKO_PRIVATE_KEY | CKO_SECRET_KEY)))
+            || (self.is_token()
+                && matches!(class, Some(CKO_PRIVATE_KEY | CKO_SECRET_KEY))
+                && !self.attributes().is(FREE_KEY))
     }
 
     /// CKA_TOKEN.

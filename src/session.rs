@@ -18,6 +18,8 @@ pub struct Session {
     pub slot: Arc<Slot>,
     /// CKF_RW_SESSION.
     pub read_write: bool,
+    /// The token that it is with, as [`Token::removals`](crate::token::Token::removals) counts them.
+    removals: u64,
     operations: Mutex<Operations>,
     /// Handles of the objects that live as long as the session; `None` once it is closed.
     objects: Mutex<Option<Vec<CK_OBJECT_HANDLE>>>,
@@ -26,8 +28,9 @@ pub struct Session {
 impl Session {
     /// Opens a session on a slot (5.6.1).
     pub(crate) fn open(slot: Arc<Slot>, read_write: bool) -> Result<Self> {
-        slot.enter(read_write)?;
+        let removals = slot.enter(read_write)?;
         Ok(Self {
+            removals,
             handle: crate::handle::next(),
             slot,
             read_write,
@@ -36,11 +39,16 @@ impl Session {
         })
     }
 
+    /// Whether its token is still in the slot, as far as is known.
+    pub(crate) fn has_its_token(&self) -> bool {
+        self.slot.token().removals() == self.removals
+    }
+
     /// Ends it: its objects go, and with the last session the login (5.6.2).
     pub(crate) fn close(&self) {
         let made = self.objects.locked().take().unwrap_or_default();
         self.slot.forget(&made);
-        self.slot.leave(self.read_write);
+        self.slot.leave(self.read_write, self.removals);
         *self.operations() = Operations::default();
     }
 
@@ -132,7 +140,8 @@ impl Session {
             );
         }
         let user = self.slot.user();
-        if private && user != Some(User::User) {
+        let so = user == Some(User::SecurityOfficer) && self.slot.token().so_writes();
+        if private && user != Some(User::User) && !so {
             return fail!(
                 CKR_USER_NOT_LOGGED_IN,
                 "private objects are the user's: log in first"
@@ -172,7 +181,9 @@ impl Session {
                 "no operation of this session waits for the PIN"
             );
         };
-        self.slot.confirm(pin)?;
+        if let Some(key) = guard.unconfirmed() {
+            self.slot.confirm(&key.stored, pin)?;
+        }
         guard.confirm();
         Ok(())
     }

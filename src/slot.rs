@@ -7,7 +7,7 @@ use crate::lock::{Locked, Shared};
 use crate::mechanism::{MECHANISMS, Mechanism};
 use crate::memory;
 use crate::object::{Index, Object};
-use crate::token::{Change, NewObject, ObjectId, Place, Stored, Token, User};
+use crate::token::{Change, NewObject, ObjectId, Place, Presence, Stored, Token, User};
 use cryptoki_sys::*;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
@@ -25,10 +25,14 @@ pub struct Slot {
     objects: RwLock<Objects>,
     /// Profiles and mechanisms: objects that every token has (4.12, 4.13).
     built_in: Index,
+    /// What C_WaitForSlotEvent has told of the place.
+    told: Mutex<Presence>,
 }
 
 #[derive(Default)]
 struct State {
+    /// [`Token::removals`] when the sessions that are counted here began.
+    removals: u64,
     user: Option<User>,
     read_only_sessions: CK_ULONG,
     read_write_sessions: CK_ULONG,
@@ -52,9 +56,10 @@ impl std::ops::Deref for View<'_> {
 }
 
 impl Slot {
-    /// A slot on a place, nobody logged in.
-    pub fn new(place: Place, policy: Policy) -> Self {
+    /// A slot on a place, nobody logged in. `told`: what is known of it without an event.
+    pub fn new(place: Place, policy: Policy, told: Presence) -> Self {
         Self {
+            told: Mutex::new(told),
             policy,
             state: Mutex::default(),
             login: Mutex::default(),
@@ -68,6 +73,36 @@ impl Slot {
     /// The token in it.
     pub fn token(&self) -> &dyn Token {
         &*self.place.token
+    }
+
+    /// What is in it now. Asks the system, never the token.
+    pub fn presence(&self) -> Presence {
+        let now = self.token().presence();
+        self.renew(&mut self.state.locked());
+        now
+    }
+
+    /// Whether something has happened that C_WaitForSlotEvent has not told yet; it is told now.
+    pub(crate) fn take_event(&self) -> bool {
+        let now = self.presence();
+        let mut told = self.told.locked();
+        std::mem::replace(&mut *told, now) != now
+    }
+
+    /// Ends what a token that was taken out leaves behind (5.6: its sessions and its login).
+    fn renew(&self, state: &mut State) {
+        let removals = self.token().removals();
+        if state.removals == removals {
+            return;
+        }
+        if state.user.is_some() {
+            self.end_login(state);
+        }
+        *state = State {
+            removals,
+            ..State::default()
+        };
+        *self.objects.writing() = Objects::default();
     }
 
     /// Who is logged in.
@@ -108,9 +143,12 @@ impl Slot {
         }
     }
 
-    /// Counts a session in (C_OpenSession 5.6.1).
-    pub(crate) fn enter(&self, read_write: bool) -> Result<()> {
+    /// Counts a session in (C_OpenSession 5.6.1); the token that it is with, as
+    /// [`Token::removals`] counts them. `CKR_TOKEN_NOT_PRESENT`, `CKR_TOKEN_NOT_RECOGNIZED`.
+    pub(crate) fn enter(&self, read_write: bool) -> Result<u64> {
+        self.token().ready()?;
         let mut state = self.state.locked();
+        self.renew(&mut state);
         if !read_write && state.user == Some(User::SecurityOfficer) {
             return fail!(
                 CKR_SESSION_READ_WRITE_SO_EXISTS,
@@ -122,12 +160,16 @@ impl Slot {
         } else {
             state.read_only_sessions += 1;
         }
-        Ok(())
+        Ok(state.removals)
     }
 
     /// Counts a session out; the last one logs out (5.6.2).
-    pub(crate) fn leave(&self, read_write: bool) {
+    pub(crate) fn leave(&self, read_write: bool, removals: u64) {
         let mut state = self.state.locked();
+        self.renew(&mut state);
+        if state.removals != removals {
+            return;
+        }
         let count = if read_write {
             &mut state.read_write_sessions
         } else {
@@ -182,12 +224,12 @@ impl Slot {
     }
 
     /// Checks the user's PIN once more, for a key that asks each time (5.6.8, CKU_CONTEXT_SPECIFIC).
-    pub(crate) fn confirm(&self, pin: &[u8]) -> Result<()> {
+    pub(crate) fn confirm(&self, key: &Stored, pin: &[u8]) -> Result<()> {
         let _one = self.login.locked();
         if self.user() != Some(User::User) {
             return fail!(CKR_USER_NOT_LOGGED_IN, "the user is not logged in");
         }
-        self.token().login(User::User, pin)
+        self.token().confirm(key, pin)
     }
 
     /// C_Logout (5.6.10).

@@ -48,13 +48,17 @@ entries! {
         })
     }
 
-    /// 5.5.1. Every slot has its token, so `token_present` leaves none out.
-    fn C_GetSlotList(_token_present: CK_BBOOL, list: *mut CK_SLOT_ID, count: *mut CK_ULONG) {
+    /// 5.5.1.
+    fn C_GetSlotList(token_present: CK_BBOOL, list: *mut CK_SLOT_ID, count: *mut CK_ULONG) {
         let module = module::current()?;
         output::writable(count)?;
         let ids: Vec<_> = module
             .slots(list.is_null())?
             .iter()
+            .filter(|slot| {
+                let now = slot.presence();
+                now.reader && (now.card || token_present == CK_FALSE)
+            })
             .map(|slot| slot.place.id)
             .collect();
         output::list(&ids, list, count)
@@ -63,10 +67,11 @@ entries! {
     /// 5.5.2.
     fn C_GetSlotInfo(slot: CK_SLOT_ID, info: *mut CK_SLOT_INFO) {
         let slot = module::current()?.slot(slot)?;
+        let present = if slot.presence().card { CKF_TOKEN_PRESENT } else { 0 };
         output::put(info, CK_SLOT_INFO {
             slotDescription: output::padded(&slot.place.description),
             manufacturerID: output::padded(MANUFACTURER),
-            flags: CKF_TOKEN_PRESENT | slot.place.flags,
+            flags: present | slot.place.flags,
             hardwareVersion: NO_VERSION,
             firmwareVersion: LIBRARY_VERSION,
         })
@@ -76,6 +81,7 @@ entries! {
     fn C_GetTokenInfo(slot: CK_SLOT_ID, info: *mut CK_TOKEN_INFO) {
         let slot = module::current()?.slot(slot)?;
         output::writable(info)?;
+        slot.presence();
         let token = slot.token().info()?;
         let (sessions, read_write_sessions) = slot.sessions();
         output::put(info, CK_TOKEN_INFO {
@@ -114,6 +120,7 @@ entries! {
     /// 5.5.5.
     fn C_GetMechanismList(slot: CK_SLOT_ID, list: *mut CK_MECHANISM_TYPE, count: *mut CK_ULONG) {
         let slot = module::current()?.slot(slot)?;
+        slot.token().ready()?;
         let kinds: Vec<_> = slot.mechanisms().map(|row| row.kind).collect();
         output::list(&kinds, list, count)
     }
@@ -121,6 +128,7 @@ entries! {
     /// 5.5.6.
     fn C_GetMechanismInfo(slot: CK_SLOT_ID, kind: CK_MECHANISM_TYPE, info: *mut CK_MECHANISM_INFO) {
         let slot = module::current()?.slot(slot)?;
+        slot.token().ready()?;
         let row = slot.mechanisms().find(|row| row.kind == kind).ok_or_else(|| {
             Error::new(CKR_MECHANISM_INVALID, format!("mechanism {kind:#x} is not offered"))
         })?;

@@ -42,6 +42,9 @@ entries! {
     /// 5.6.4.
     fn C_GetSessionInfo(session: CK_SESSION_HANDLE, info: *mut CK_SESSION_INFO) {
         let session = super::session(session)?;
+        // Clients ask this to learn of a removal (5.6.4).
+        session.slot.presence();
+        let session = super::session(session.handle)?;
         let read_write = if session.read_write { CKF_RW_SESSION } else { 0 };
         output::put(info, CK_SESSION_INFO {
             slotID: session.slot.place.id,

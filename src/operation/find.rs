@@ -37,6 +37,7 @@ impl Session {
 
     /// Every object that matches, at once.
     pub fn find_all(&self, template: &Template<'_>) -> Result<Vec<CK_OBJECT_HANDLE>> {
+        self.slot.token().survey(template.ulong(CKA_CLASS))?;
         let mut found = self.slot.objects()?.find(template)?;
         found.extend(self.slot.built_in(template)?);
         Ok(found)

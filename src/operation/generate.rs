@@ -1,8 +1,8 @@
 //! Generating keys and random numbers (PKCS#11 5.18.1, 5.18.2, 5.20).
 
 use super::afford_object;
-use super::complete::{complete_secret, note_birth};
 use crate::attribute::{self, Attributes, Birth, Built, Template};
+use crate::complete::{complete_secret, note_birth};
 use crate::crypto::{KeySpec, engine};
 use crate::error::{Result, fail};
 use crate::key;

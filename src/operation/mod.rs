@@ -12,7 +12,6 @@ use cryptoki_sys::*;
 use std::sync::Arc;
 
 pub mod cipher;
-mod complete;
 pub mod digest;
 pub mod find;
 pub mod generate;
@@ -65,7 +64,7 @@ impl Operations {
         let decrypt = self.decrypt.as_mut().map(|decrypt| &mut decrypt.guard);
         sign.into_iter()
             .chain(decrypt)
-            .find(|guard| guard.unconfirmed)
+            .find(|guard| guard.unconfirmed.is_some())
     }
 }
 
@@ -160,24 +159,32 @@ pub(crate) fn none_active<T>(active: &Option<T>) -> Result<()> {
 
 /// What a key's use depends on from C_…Init to the end: the login it began under, and the PIN that
 /// a key with CKA_ALWAYS_AUTHENTICATE asks for each time (4.9, 5.6.8).
-#[derive(Debug)]
 pub struct Guard {
     era: Option<u64>,
-    unconfirmed: bool,
+    /// The key that asks for a PIN, until it was given.
+    unconfirmed: Option<Arc<Object>>,
 }
 
 impl Guard {
     /// Of an operation with this key that begins now.
-    pub(crate) fn new(slot: &Slot, key: &Object) -> Self {
+    pub(crate) fn new(slot: &Slot, key: &Arc<Object>) -> Self {
         Self {
             era: key.needs_login().then(|| slot.era()),
-            unconfirmed: key.attributes().is(CKA_ALWAYS_AUTHENTICATE),
+            unconfirmed: key
+                .attributes()
+                .is(CKA_ALWAYS_AUTHENTICATE)
+                .then(|| Arc::clone(key)),
         }
+    }
+
+    /// The key that waits for its PIN.
+    pub(crate) fn unconfirmed(&self) -> Option<&Arc<Object>> {
+        self.unconfirmed.as_ref()
     }
 
     /// The PIN was right.
     pub(crate) fn confirm(&mut self) {
-        self.unconfirmed = false;
+        self.unconfirmed = None;
     }
 
     /// Whether the login that it began under is over.
@@ -194,7 +201,7 @@ impl Guard {
                 "the user logged out while the operation was under way"
             );
         }
-        if self.unconfirmed {
+        if self.unconfirmed.is_some() {
             return fail!(
                 CKR_USER_NOT_LOGGED_IN,
                 "this key asks for the PIN each time: C_Login with CKU_CONTEXT_SPECIFIC first"

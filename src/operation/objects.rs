@@ -1,14 +1,14 @@
 //! Making, copying, changing, reading and destroying objects (PKCS#11 5.7).
 
 use super::afford_object;
-use super::complete::{complete, note_birth};
 use crate::attribute::{self, Attributes, Birth, Template};
+use crate::complete::{complete, note_birth};
 use crate::error::{Error, Result, fail};
 use crate::key::Secrets;
 use crate::memory::{self, Secret};
 use crate::object::Object;
 use crate::session::Session;
-use crate::token::{CHIP_KEY, NewObject, User};
+use crate::token::{CHIP_KEY, FREE_KEY, NewObject, User};
 use cryptoki_sys::*;
 use std::sync::Arc;
 
@@ -183,6 +183,7 @@ impl Session {
         let mut attributes = attribute::copy(object.attributes(), template, self.by_so())?;
         self.may_store(&attributes)?;
         attributes.remove(COMPANION);
+        attributes.remove(FREE_KEY);
         attributes.remove(CKA_UNIQUE_ID);
         let secrets = self.secrets_of(&object)?;
         let copy = NewObject {
@@ -271,7 +272,7 @@ impl Session {
 
     fn value(&self, object: &Object, attribute: CK_ATTRIBUTE_TYPE) -> Result<Value> {
         let attributes = object.attributes();
-        if attribute == COMPANION {
+        if matches!(attribute, COMPANION | FREE_KEY) {
             return Ok(Value::Unknown);
         }
         if let Some(value) = attributes.get(attribute) {

@@ -19,6 +19,8 @@ pub mod store;
 mod tpm;
 mod wire;
 
+pub use card::Presence;
+
 #[cfg(fuzzing)]
 pub use tpm::fuzzing;
 
@@ -28,6 +30,10 @@ pub type ObjectId = [u8; 16];
 /// Among the secrets of a private key that lives in a chip: the key as the chip wraps it. Not an
 /// attribute that a caller can name.
 pub const CHIP_KEY: CK_ATTRIBUTE_TYPE = CKA_VENDOR_DEFINED | 0x4e54_0002;
+
+/// A private key that its token uses without a login (PIV: card authentication). Not an attribute
+/// that a caller can name.
+pub const FREE_KEY: CK_ATTRIBUTE_TYPE = CKA_VENDOR_DEFINED | 0x4e54_0003;
 
 /// Who logs in (PKCS#11 CK_USER_TYPE; context-specific login is a user's, checked by the session).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,14 +114,46 @@ pub trait Token: Send + Sync {
     /// Label, serial, flags. Cheap: clients poll it.
     fn info(&self) -> Result<TokenInfo>;
 
+    /// What is in the place now. Asks the system, never the token: clients poll this.
+    fn presence(&self) -> Presence {
+        Presence::BUILT_IN
+    }
+
+    /// How many tokens have been taken out of the place, as far as this process has noticed. Asks
+    /// nobody. Sessions end when it grows.
+    fn removals(&self) -> u64 {
+        0
+    }
+
+    /// Refuses where a session cannot be opened: `CKR_TOKEN_NOT_PRESENT`, `CKR_TOKEN_NOT_RECOGNIZED`.
+    fn ready(&self) -> Result<()> {
+        Ok(())
+    }
+
+    /// Said before a search for objects of a class, of every class where it is `None`: a token that
+    /// is slow to read need not read the rest.
+    fn survey(&self, _class: Option<CK_OBJECT_CLASS>) -> Result<()> {
+        Ok(())
+    }
+
+    /// Whether the security officer makes, changes and destroys the user's objects as well.
+    fn so_writes(&self) -> bool {
+        false
+    }
+
     /// This row of the mechanism table as the token offers it: of fewer key sizes or functions
     /// where it cannot do all, with CKF_HW where its chip does it; `None` where it cannot do it.
     fn offer(&self, row: &Mechanism) -> Option<Mechanism>;
 
     /// Checks the PIN and opens the token to `user`. `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`,
-    /// `CKR_USER_PIN_NOT_INITIALIZED`. Called again while logged in, it checks the PIN once more
-    /// (context-specific login).
+    /// `CKR_USER_PIN_NOT_INITIALIZED`.
     fn login(&self, user: User, pin: &[u8]) -> Result<()>;
+
+    /// Checks the PIN that a key asks for each time, while the user is logged in (context-specific
+    /// login); its next use is allowed.
+    fn confirm(&self, _key: &Stored, pin: &[u8]) -> Result<()> {
+        self.login(User::User, pin)
+    }
 
     /// Closes the token to whoever is logged in and wipes what was opened for them.
     fn logout(&self);
@@ -199,6 +237,20 @@ pub struct KeyPair {
     pub secrets: Secrets,
 }
 
+/// Refuses what could not be true of a private key in a chip or card.
+fn never_leaves(private: &Attributes) -> Result<()> {
+    for (attribute, wrong) in [(CKA_SENSITIVE, false), (CKA_EXTRACTABLE, true)] {
+        if private.is(attribute) == wrong {
+            return fail!(
+                CKR_TEMPLATE_INCONSISTENT,
+                "{} cannot be {wrong}: a private key never leaves this token",
+                crate::attribute::name(attribute)
+            );
+        }
+    }
+    Ok(())
+}
+
 fn read_only<T>() -> Result<T> {
     fail!(
         CKR_FUNCTION_NOT_SUPPORTED,
@@ -227,6 +279,21 @@ pub trait Source: Send + Sync {
     fn places(&self) -> Result<Vec<Place>>;
     /// Wipes what is held for a login and lets the system's resources go (C_Finalize).
     fn close(&self);
+    /// How to wait for tokens to come and go; `None` where they never do.
+    fn watch(&self) -> Option<&dyn Watch> {
+        None
+    }
+}
+
+/// Waiting for tokens and places to come and go.
+pub trait Watch {
+    /// A number to be taken before looking for what to wait for.
+    fn moment(&self) -> u64;
+    /// Waits until one may have come or gone since the moment `since`; or until [`Watch::wake`]. It
+    /// may come back without cause.
+    fn wait(&self, since: u64);
+    /// Ends every [`Watch::wait`], now and from now on (C_Finalize).
+    fn wake(&self);
 }
 
 /// Opens every kind of token that the configuration names.
@@ -234,6 +301,9 @@ pub fn open(config: &Config) -> Result<Vec<Box<dyn Source>>> {
     let mut sources: Vec<Box<dyn Source>> = Vec::new();
     if !config.tpm.device.is_empty() {
         sources.push(Box::new(tpm::Tpm::open(config)?));
+    }
+    if let Some(cards) = card::open(&config.card)? {
+        sources.push(Box::new(cards));
     }
     sources.push(Box::new(software::open(&config.software)?));
     Ok(sources)

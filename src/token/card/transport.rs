@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 /// Why an exchange did not come about.
 #[derive(Debug)]
-pub(in crate::token) enum Fault {
+pub(super) enum Fault {
     /// The card, or the reader with it, was taken away.
     Removed,
     /// Another program reset the card, or it lost its power for a moment: what was selected and
@@ -26,14 +26,23 @@ impl From<Error> for Fault {
 
 /// What is known of a reader without asking the card. Two that are equal: nothing happened between.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(in crate::token) struct Presence {
+pub struct Presence {
     /// A card is in it.
-    pub(super) card: bool,
+    pub card: bool,
     /// The reader itself is there.
-    pub(super) reader: bool,
+    pub reader: bool,
     /// Grows with every insertion and every removal that was noticed. While the system of readers is
     /// down, there is no reader; afterwards this is as before if all is as before.
-    pub(super) changes: u64,
+    pub changes: u64,
+}
+
+impl Presence {
+    /// Of a token that cannot be taken out.
+    pub const BUILT_IN: Self = Self {
+        card: true,
+        reader: true,
+        changes: 0,
+    };
 }
 
 /// A place for a card.

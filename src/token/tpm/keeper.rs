@@ -14,7 +14,7 @@ use crate::key::{self, Secrets};
 use crate::mechanism::{Mechanism, Plan};
 use crate::memory::Secret;
 use crate::token::store::{Cost, Keeper, SecretOf};
-use crate::token::{CHIP_KEY, KeyPair, NewObject, PrivateKey, User};
+use crate::token::{CHIP_KEY, KeyPair, NewObject, PrivateKey, User, never_leaves};
 use cryptoki_sys::*;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
@@ -125,20 +125,6 @@ fn auth_file(path: Option<&Path>) -> Result<Secret> {
             path.display()
         ),
     }
-}
-
-/// Refuses what could not be true of a key in a chip.
-fn check_secrecy(private: &Attributes) -> Result<()> {
-    for (attribute, wrong) in [(CKA_SENSITIVE, false), (CKA_EXTRACTABLE, true)] {
-        if private.is(attribute) == wrong {
-            return fail!(
-                CKR_TEMPLATE_INCONSISTENT,
-                "{} cannot be {wrong}: a private key never leaves the TPM",
-                crate::attribute::name(attribute)
-            );
-        }
-    }
-    Ok(())
 }
 
 impl Keeper for TpmKeeper {
@@ -281,7 +267,7 @@ impl Keeper for TpmKeeper {
     }
 
     fn generate(&self, binding: &[u8], spec: &KeySpec, private: &Attributes) -> Result<KeyPair> {
-        check_secrecy(private)?;
+        never_leaves(private)?;
         if let KeySpec::Rsa { bits, .. } = spec
             && !self.has_rsa(*bits)
         {
@@ -305,7 +291,7 @@ impl Keeper for TpmKeeper {
     }
 
     fn adopt(&self, binding: &[u8], key: NewObject) -> Result<NewObject> {
-        check_secrecy(&key.attributes)?;
+        never_leaves(&key.attributes)?;
         if key.secrets.iter().any(|(kind, _)| *kind == CHIP_KEY) {
             return Ok(key);
         }

@@ -1,0 +1,553 @@
+//! PIV (NIST SP 800-73-4), as government cards, YubiKeys, Nitrokeys and many USB tokens speak it.
+//!
+//! | file | job |
+//! |---|---|
+//! | `slots` | the tables: key references, certificates, data objects |
+//! | `commands` | what is asked of the card |
+//! | `content` | a certificate's data object, and the PKCS#11 objects that it stands for |
+//! | `record` | attributes for which PIV has no place, beside the certificate |
+//! | `admin` | PUK and card administration key |
+//! | `write` | making keys, writing and removing objects |
+//!
+//! A key with its certificate is a private key, a public key and a certificate. A key whose
+//! certificate is yet to come is known from the record beside it, or, on a YubiKey, from its metadata.
+
+mod admin;
+mod commands;
+mod content;
+mod record;
+mod slots;
+mod write;
+
+use super::apdu::{Failure, Result, Status, Talk, refuse};
+use super::application::{Application, Extent, Identity, Login, Made, Operation};
+use super::tlv;
+use crate::attribute::Attributes;
+use crate::config::Card;
+use crate::crypto::KeySpec;
+use crate::log;
+use crate::token::{Change, NewObject, ObjectId, Stored, User};
+use admin::{Key, SoPin};
+use commands::Reference;
+use content::Content;
+use cryptoki_sys::*;
+use der::Encode;
+use der::asn1::ObjectIdentifier;
+use slots::{DATA_OBJECTS, DataObject, KeySlot};
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use zeroize::Zeroizing;
+
+/// Application identifier, without the version (SP 800-73-4 Part 1, 2.2).
+pub(super) const AID: [u8; 9] = [0xa0, 0x00, 0x00, 0x03, 0x08, 0x00, 0x00, 0x10, 0x00];
+
+const MANUFACTURER: &str = "PIV card";
+/// CK_TOKEN_INFO has no more room.
+const LABEL_LEN: usize = 32;
+const MODEL_LEN: usize = 16;
+/// PINs have 6 to 8 digits (Part 1, 5.3.1); some cards take any bytes.
+const PIN_LEN: (usize, usize) = (6, 8);
+/// Fewer tries than this are few: cards begin with three or more.
+const MANY_TRIES: u8 = 3;
+/// The place of a GUID in the CHUID, of the FASC-N, and in the answer to SELECT of the
+/// application's label (Part 1, 3.1.2; Part 2, table 3).
+const GUID: u32 = 0x34;
+const FASC_N: u32 = 0x30;
+const APPLICATION_LABEL: u32 = 0x50;
+/// The oldest YubiKey that says what keys it has.
+const METADATA_SINCE: [u8; 3] = [5, 3, 0];
+
+/// The application on one card.
+struct Piv {
+    /// What it calls itself.
+    model: String,
+    management_key_file: Option<PathBuf>,
+    /// The PIN that it asks for, once known.
+    pin: Option<Reference>,
+    /// The administrator is authenticated since it was selected.
+    administrator: bool,
+    /// This module has initialized the card: what has no record is empty.
+    managed: bool,
+    /// Version of a YubiKey, once asked.
+    version: Option<Option<[u8; 3]>>,
+    /// What was last read of the certificates' data objects.
+    contents: BTreeMap<u8, Content>,
+}
+
+/// The application that SELECT has answered for.
+pub(super) fn open(answer: &[u8], rules: &Card) -> Box<dyn Application> {
+    let label = || {
+        let template = tlv::value_of(answer, 0x61).ok()?;
+        let label = tlv::find(&tlv::all(template).ok()?, APPLICATION_LABEL)?;
+        let text: String = String::from_utf8(label.to_vec()).ok()?;
+        (!text.is_empty() && text.chars().all(|c| c.is_ascii_graphic() || c == ' '))
+            .then(|| text.chars().take(MODEL_LEN).collect::<String>())
+    };
+    Box::new(Piv {
+        model: label().unwrap_or_else(|| "PIV".into()),
+        management_key_file: rules.management_key_file.clone(),
+        pin: None,
+        administrator: false,
+        managed: false,
+        version: None,
+        contents: BTreeMap::new(),
+    })
+}
+
+impl Piv {
+    /// The PIN that the card asks for, by its discovery object (Part 1, 3.2.6).
+    fn pin(&mut self, talk: &mut Talk<'_>) -> Result<Reference> {
+        if let Some(known) = self.pin {
+            return Ok(known);
+        }
+        let discovery = commands::get(talk, slots::DISCOVERY.tag)?.unwrap_or_default();
+        let policy = tlv::all(&discovery)
+            .ok()
+            .and_then(|objects| tlv::find(&objects, 0x5f2f).map(<[u8]>::to_vec));
+        let pin = match policy.as_deref() {
+            // The global PIN satisfies the access rules, and is the one to be asked for.
+            Some([rules, 0x20]) if rules & 0x20 != 0 => Reference::GlobalPin,
+            _ => Reference::Pin,
+        };
+        self.pin = Some(pin);
+        Ok(pin)
+    }
+
+    fn version(&mut self, talk: &mut Talk<'_>) -> Result<Option<[u8; 3]>> {
+        match self.version {
+            Some(known) => Ok(known),
+            None => Ok(*self.version.insert(commands::version(talk)?)),
+        }
+    }
+
+    /// Reads one certificate's data object. What cannot be understood is left out, and said.
+    fn read_content(&self, talk: &mut Talk<'_>, slot: KeySlot) -> Result<Content> {
+        let Some(value) = commands::get(talk, slot.container)? else {
+            return Ok(Content::default());
+        };
+        match Content::parse(&value) {
+            Ok(content) => Ok(content),
+            Err(Failure::Fault(super::transport::Fault::Error(error))) => {
+                let line = format!("{} of the card is left out: {error}", slot.label());
+                log::write(log::Level::Error, &line);
+                Ok(Content::default())
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Reads the certificates' data objects: those that every card has, and as many retired ones as
+    /// the key history says. A YubiKey keeps no history: there each is asked for.
+    fn read_contents(&mut self, talk: &mut Talk<'_>) -> Result<()> {
+        let mut contents = BTreeMap::new();
+        for slot in slots::main() {
+            contents.insert(slot.reference, self.read_content(talk, slot)?);
+        }
+        let history = commands::get(talk, slots::KEY_HISTORY.tag)?;
+        let mut expected = match &history {
+            Some(history) => on_card(history),
+            None if self.version(talk)?.is_some() => usize::from(slots::RETIRED_COUNT),
+            None => 0,
+        };
+        for slot in slots::retired() {
+            if expected == 0 {
+                break;
+            }
+            let content = self.read_content(talk, slot)?;
+            if !content.is_empty() || history.is_none() {
+                expected -= 1;
+            }
+            contents.insert(slot.reference, content);
+        }
+        for slot in slots::main() {
+            let known = contents.get(&slot.reference).is_some_and(|c| !c.is_empty());
+            if !known && let Some(content) = self.content_by_metadata(talk, slot)? {
+                contents.insert(slot.reference, content);
+            }
+        }
+        self.contents = contents;
+        Ok(())
+    }
+
+    /// What a YubiKey knows of a key that has no certificate yet.
+    fn content_by_metadata(
+        &mut self,
+        talk: &mut Talk<'_>,
+        slot: KeySlot,
+    ) -> Result<Option<Content>> {
+        if !self
+            .version(talk)?
+            .is_some_and(|version| version >= METADATA_SINCE)
+        {
+            return Ok(None);
+        }
+        let Some(metadata) = commands::metadata(talk, slot.reference)? else {
+            return Ok(None);
+        };
+        let Ok(objects) = tlv::all(&metadata) else {
+            return Ok(None);
+        };
+        if objects.is_empty() {
+            // A card that says yes and nothing more has no metadata.
+            self.version = Some(None);
+        }
+        let (Some([algorithm]), Some(public)) = (tlv::find(&objects, 1), tlv::find(&objects, 4))
+        else {
+            return Ok(None);
+        };
+        let specs = commands::specs();
+        let Some(spec) = specs
+            .into_iter()
+            .find(|spec| commands::algorithm_of(spec).is_ok_and(|known| known == *algorithm))
+        else {
+            return Ok(None);
+        };
+        let public = commands::public_of(public, &spec)?;
+        let mut content = Content::default();
+        content.set_public(&public)?;
+        for class in [CKO_PRIVATE_KEY, CKO_PUBLIC_KEY] {
+            content.put_derived(slot, class)?;
+        }
+        Ok(Some(content))
+    }
+
+    /// What lies in the place of a key; read now where it has not been.
+    fn content(&mut self, talk: &mut Talk<'_>, slot: KeySlot) -> Result<&Content> {
+        if !self.contents.contains_key(&slot.reference) {
+            let content = self.read_content(talk, slot)?;
+            self.contents.insert(slot.reference, content);
+        }
+        Ok(self.contents.entry(slot.reference).or_default())
+    }
+
+    /// Makes sure that the card takes what is written: mutual authentication with 9B.
+    fn administer(&mut self, talk: &mut Talk<'_>, login: &Login) -> Result<()> {
+        if self.administrator {
+            return Ok(());
+        }
+        let key = match &login.user {
+            Some((User::SecurityOfficer, pin)) => SoPin::parse(pin)?.key,
+            Some((User::User, _)) => {
+                let file = self.management_key_file.as_deref();
+                file.map(Key::from_file).transpose()?
+            }
+            None => None,
+        };
+        let Some(key) = key else {
+            return refuse!(
+                CKR_USER_NOT_LOGGED_IN,
+                "the card is written to with its management key: log in as security officer with it, \
+                 or name the file that holds it in card.management_key_file"
+            );
+        };
+        key.authenticate(talk)?;
+        self.administrator = true;
+        Ok(())
+    }
+
+    fn data_object(&self, talk: &mut Talk<'_>, kind: &DataObject) -> Result<Option<Stored>> {
+        let Some(value) = commands::get(talk, kind.tag)? else {
+            return Ok(None);
+        };
+        let mut attributes = Attributes::new();
+        attributes.set_ulong(CKA_CLASS, CKO_DATA);
+        for (attribute, is) in [
+            (CKA_TOKEN, true),
+            (CKA_PRIVATE, kind.private),
+            (CKA_MODIFIABLE, true),
+            (CKA_COPYABLE, true),
+            (CKA_DESTROYABLE, true),
+        ] {
+            attributes.set_bool(attribute, is);
+        }
+        attributes.set(CKA_LABEL, kind.name.as_bytes());
+        attributes.set(CKA_APPLICATION, MANUFACTURER.as_bytes());
+        attributes.set(CKA_OBJECT_ID, object_id(kind)?);
+        attributes.set(CKA_VALUE, value.as_slice());
+        let mut id = ObjectId::default();
+        let name = [0, CKO_DATA as u8]
+            .into_iter()
+            .chain(kind.tag.to_be_bytes());
+        for (to, from) in id.iter_mut().zip(name) {
+            *to = from;
+        }
+        Ok(Some(Stored { id, attributes }))
+    }
+}
+
+/// The object identifier of a data object, DER.
+fn object_id(kind: &DataObject) -> Result<Vec<u8>> {
+    let arcs = [2, 16, 840, 1, 101, 3, 7].iter().chain(kind.oid).copied();
+    let der = ObjectIdentifier::from_arcs(arcs)
+        .ok()
+        .and_then(|oid| oid.to_der().ok());
+    match der {
+        Some(der) => Ok(der),
+        None => refuse!(CKR_GENERAL_ERROR, "a data object has no identifier"),
+    }
+}
+
+/// keysWithOnCardCerts and keysWithOffCardCerts of the key history (Part 1, 3.3.3).
+fn on_card(history: &[u8]) -> usize {
+    let objects = tlv::all(history).unwrap_or_default();
+    let count = |tag| match tlv::find(&objects, tag) {
+        Some([count]) => usize::from(*count),
+        _ => 0,
+    };
+    count(0xc1).min(usize::from(slots::RETIRED_COUNT))
+}
+
+impl Application for Piv {
+    fn selected(&mut self) {
+        self.administrator = false;
+    }
+
+    fn identity(&mut self, talk: &mut Talk<'_>) -> Result<Identity> {
+        let chuid = commands::get(talk, slots::CHUID.tag)?.unwrap_or_default();
+        let objects = tlv::all(&chuid).unwrap_or_default();
+        let given = |tag| {
+            let value = tlv::find(&objects, tag)?;
+            value.iter().any(|byte| *byte != 0).then_some(value)
+        };
+        let number = given(GUID).or_else(|| given(FASC_N)).unwrap_or_default();
+        // The end of it: issuers begin theirs alike.
+        let tail = number.len().saturating_sub(8);
+        let serial: String = number
+            .iter()
+            .skip(tail)
+            .map(|byte| format!("{byte:02x}"))
+            .collect();
+        let record =
+            tlv::find(&objects, record::TAG).and_then(record::decode::<record::CardRecord>);
+        self.managed = record.is_some();
+        let label = match record {
+            Some(record) => record.label,
+            None => format!("PIV {serial}"),
+        };
+        Ok(Identity {
+            label: label.chars().take(LABEL_LEN).collect(),
+            manufacturer: MANUFACTURER.into(),
+            model: self.model.clone(),
+            serial,
+            pin_len: PIN_LEN,
+            read_only: false,
+        })
+    }
+
+    fn pin_flags(&mut self, talk: &mut Talk<'_>) -> Result<CK_FLAGS> {
+        let pin = self.pin(talk)?;
+        Ok(match commands::tries_left(talk, pin)? {
+            Some(0) => CKF_USER_PIN_LOCKED,
+            Some(1) => CKF_USER_PIN_FINAL_TRY | CKF_USER_PIN_COUNT_LOW,
+            Some(few) if few < MANY_TRIES => CKF_USER_PIN_COUNT_LOW,
+            _ => 0,
+        })
+    }
+
+    fn read(
+        &mut self,
+        talk: &mut Talk<'_>,
+        extent: Extent,
+        user: Option<User>,
+    ) -> Result<Vec<Stored>> {
+        self.read_contents(talk)?;
+        let mut objects = Vec::new();
+        for (reference, content) in &self.contents {
+            if let Some(slot) = KeySlot::of(*reference) {
+                objects.extend(content.objects(slot)?);
+            }
+        }
+        if extent == Extent::Everything {
+            for kind in DATA_OBJECTS {
+                if kind.private && user != Some(User::User) {
+                    continue;
+                }
+                objects.extend(self.data_object(talk, kind)?);
+            }
+        }
+        if user.is_none() {
+            objects.retain(|object| !object.attributes.is(CKA_PRIVATE));
+        }
+        Ok(objects)
+    }
+
+    fn verify(&mut self, talk: &mut Talk<'_>, user: User, pin: &[u8]) -> Result<()> {
+        match user {
+            User::User if !(PIN_LEN.0..=PIN_LEN.1).contains(&pin.len()) => refuse!(
+                CKR_PIN_INCORRECT,
+                "a PIN of {} bytes cannot be right: PIV has {} to {}; nothing was sent",
+                pin.len(),
+                PIN_LEN.0,
+                PIN_LEN.1
+            ),
+            User::User => {
+                let reference = self.pin(talk)?;
+                commands::verify(talk, reference, pin)
+            }
+            User::SecurityOfficer => {
+                if let Some(puk) = SoPin::parse(pin)?.puk {
+                    admin::check_puk(talk, puk)?;
+                }
+                self.resume(talk, user, pin)
+            }
+        }
+    }
+
+    fn resume(&mut self, talk: &mut Talk<'_>, user: User, pin: &[u8]) -> Result<()> {
+        if user == User::User {
+            return self.verify(talk, user, pin);
+        }
+        if let Some(key) = SoPin::parse(pin)?.key {
+            key.authenticate(talk)?;
+            self.administrator = true;
+        }
+        Ok(())
+    }
+
+    fn end_login(&mut self, talk: &mut Talk<'_>) -> Result<()> {
+        let pin = self.pin(talk)?;
+        commands::end_login(talk, pin)
+    }
+
+    fn operate(
+        &mut self,
+        talk: &mut Talk<'_>,
+        login: &Login,
+        id: &ObjectId,
+        operation: &Operation<'_>,
+    ) -> Result<Zeroizing<Vec<u8>>> {
+        let slot = slot_of(id)?;
+        let Some(public) = self.content(talk, slot)?.public() else {
+            return refuse!(
+                CKR_DEVICE_ERROR,
+                "the key's certificate is gone from the card"
+            );
+        };
+        let algorithm = commands::algorithm_of(&commands::spec_of(&public))?;
+        let input = match operation {
+            Operation::Rsa(block) => block,
+            Operation::Ecdsa(input) | Operation::Ed25519(input) => input,
+            Operation::RsaPkcs1(_) => {
+                return refuse!(CKR_GENERAL_ERROR, "a PIV card takes padded blocks");
+            }
+        };
+        let first = commands::operate(talk, algorithm, slot.reference, input);
+        // Another command came between the PIN and the use.
+        match (&first, &login.confirmed) {
+            (Err(Failure::Refused { status, .. }), Some((key, pin)))
+                if *status == Status::NOT_ALLOWED && key == id =>
+            {
+                self.verify(talk, User::User, pin)?;
+                commands::operate(talk, algorithm, slot.reference, input)
+            }
+            _ => first,
+        }
+    }
+
+    fn initialize(&mut self, talk: &mut Talk<'_>, so_pin: &[u8], label: &str) -> Result<()> {
+        self.make_empty(talk, so_pin, label)
+    }
+
+    fn unblock(&mut self, talk: &mut Talk<'_>, so_pin: &[u8], pin: &[u8]) -> Result<()> {
+        check_new_pin(pin)?;
+        let Some(puk) = SoPin::parse(so_pin)?.puk else {
+            return refuse!(
+                CKR_FUNCTION_REJECTED,
+                "the PIN of a PIV card is set with the PUK: log in as security officer with PUK or \
+                 PUK:KEY"
+            );
+        };
+        let reference = self.pin(talk)?;
+        commands::unblock(talk, reference, puk, pin)
+    }
+
+    fn change_pin(
+        &mut self,
+        talk: &mut Talk<'_>,
+        user: User,
+        old: &[u8],
+        new: &[u8],
+    ) -> Result<()> {
+        if user == User::User {
+            check_new_pin(new)?;
+            let reference = self.pin(talk)?;
+            return commands::change(talk, reference, old, new);
+        }
+        let (old, new) = (SoPin::parse(old)?, SoPin::parse(new)?);
+        if old.puk.is_some() != new.puk.is_some() || old.key.is_some() != new.key.is_some() {
+            return refuse!(
+                CKR_PIN_INVALID,
+                "give the new PIN of the security officer in the form of the old one: PUK, KEY or \
+                 PUK:KEY"
+            );
+        }
+        if let Some(puk) = new.puk {
+            check_new_pin(puk)?;
+        }
+        if let Some(puk) = old.puk {
+            admin::check_puk(talk, puk)?;
+        }
+        if let (Some(old), Some(new)) = (&old.key, &new.key) {
+            let algorithm = old.authenticate(talk)?;
+            new.install(talk, algorithm)?;
+        }
+        match (old.puk, new.puk) {
+            (Some(old), Some(new)) => commands::change(talk, Reference::Puk, old, new),
+            _ => Ok(()),
+        }
+    }
+
+    fn generate(
+        &mut self,
+        talk: &mut Talk<'_>,
+        login: &Login,
+        spec: &KeySpec,
+        private: &Attributes,
+    ) -> Result<Made> {
+        self.make_key(talk, login, spec, private)
+    }
+
+    fn write(
+        &mut self,
+        talk: &mut Talk<'_>,
+        login: &Login,
+        new: &[NewObject],
+        removed: &[ObjectId],
+    ) -> Result<Vec<ObjectId>> {
+        self.write_objects(talk, login, new, removed)
+    }
+
+    fn update(
+        &mut self,
+        talk: &mut Talk<'_>,
+        login: &Login,
+        ids: &[ObjectId],
+        change: &mut Change<'_>,
+    ) -> Result<()> {
+        self.update_objects(talk, login, ids, change)
+    }
+}
+
+/// The place of the key, certificate or data that an object is.
+fn slot_of(id: &ObjectId) -> Result<KeySlot> {
+    match id.first().copied().and_then(KeySlot::of) {
+        Some(slot) => Ok(slot),
+        None => refuse!(
+            CKR_OBJECT_HANDLE_INVALID,
+            "the object has no place on the card"
+        ),
+    }
+}
+
+fn check_new_pin(pin: &[u8]) -> Result<()> {
+    if (PIN_LEN.0..=PIN_LEN.1).contains(&pin.len()) {
+        return Ok(());
+    }
+    refuse!(
+        CKR_PIN_LEN_RANGE,
+        "a PIN or PUK of a PIV card has {} to {} bytes, not {}",
+        PIN_LEN.0,
+        PIN_LEN.1,
+        pin.len()
+    )
+}

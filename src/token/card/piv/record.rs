@@ -1,0 +1,171 @@
+//! What this module notes beside a certificate: names and other attributes that PIV has no place for.
+//!
+//! It stands in the certificate's own data object, under a tag that other programs pass over, so that
+//! key, certificate and names are written together and move together. A program that writes its own
+//! certificate there takes it away; then everything follows from the certificate again.
+
+use crate::attribute::{self, Attributes};
+use crate::error::{Error, Result};
+use cryptoki_sys::*;
+use der::asn1::OctetString;
+use der::{Decode, Encode, Sequence};
+
+/// Tag of the record in a certificate's data object and in the CHUID: private class, primitive.
+pub(super) const TAG: u32 = 0xde;
+
+/// A CK_ULONG on a card: eight bytes, big-endian, on every machine.
+const ULONG: usize = 8;
+
+/// The objects of one data object of the card.
+#[derive(Debug, Clone, PartialEq, Eq, Sequence)]
+pub(super) struct Record {
+    /// SubjectPublicKeyInfo of the key, where no certificate says it.
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT", optional = "true")]
+    pub(super) public_key: Option<OctetString>,
+    /// Tells a data object from others that were here before it.
+    #[asn1(context_specific = "1", tag_mode = "IMPLICIT", optional = "true")]
+    pub(super) nonce: Option<OctetString>,
+    /// The objects that there are.
+    pub(super) parts: Vec<Part>,
+}
+
+/// One object.
+#[derive(Debug, Clone, PartialEq, Eq, Sequence)]
+pub(super) struct Part {
+    /// CKA_CLASS.
+    pub(super) class: u8,
+    /// Attributes, those apart that follow from key or certificate.
+    pub(super) entries: Vec<Entry>,
+}
+
+/// One attribute.
+#[derive(Debug, Clone, PartialEq, Eq, Sequence)]
+pub(super) struct Entry {
+    kind: u32,
+    value: OctetString,
+}
+
+/// What is noted of the card itself.
+#[derive(Debug, Clone, PartialEq, Eq, Sequence)]
+pub(super) struct CardRecord {
+    /// The token's label.
+    pub(super) label: String,
+}
+
+/// The bytes of a record.
+pub(super) fn encode<T: Encode>(record: &T) -> Result<Vec<u8>> {
+    record.to_der().map_err(malformed)
+}
+
+/// A record from its bytes; `None` where they are none.
+pub(super) fn decode<'a, T: Decode<'a, Error = der::Error>>(bytes: &'a [u8]) -> Option<T> {
+    T::from_der(bytes).ok()
+}
+
+/// Bytes of a record.
+pub(super) fn octets(bytes: &[u8]) -> Result<OctetString> {
+    OctetString::new(bytes).map_err(malformed)
+}
+
+fn malformed(error: der::Error) -> Error {
+    Error::new(
+        CKR_DEVICE_MEMORY,
+        format!("the attributes do not fit on a card: {error}"),
+    )
+}
+
+impl Part {
+    /// What of `attributes` does not follow from `derived`.
+    pub(super) fn new(class: u8, attributes: &Attributes, derived: &Attributes) -> Result<Self> {
+        let entries = attributes
+            .iter()
+            .filter(|(kind, value)| derived.get(*kind) != Some(*value))
+            .map(|(kind, value)| {
+                let kind_number = u32::try_from(kind).map_err(|_| {
+                    Error::new(CKR_DEVICE_MEMORY, "an attribute has no place on a card")
+                })?;
+                Ok(Entry {
+                    kind: kind_number,
+                    value: octets(&portable(kind, value))?,
+                })
+            })
+            .collect::<Result<_>>()?;
+        Ok(Self { class, entries })
+    }
+
+    /// The whole of the attributes.
+    pub(super) fn attributes(&self, mut derived: Attributes) -> Attributes {
+        for entry in &self.entries {
+            let kind = CK_ATTRIBUTE_TYPE::from(entry.kind);
+            derived.set(kind, native(kind, entry.value.as_bytes()));
+        }
+        derived
+    }
+}
+
+/// A value as it is on a card.
+fn portable(kind: CK_ATTRIBUTE_TYPE, value: &[u8]) -> Vec<u8> {
+    let (numbers, rest) = value.as_chunks::<{ size_of::<CK_ULONG>() }>();
+    if !attribute::holds_ulongs(kind) || !rest.is_empty() {
+        return value.to_vec();
+    }
+    numbers
+        .iter()
+        .flat_map(|number| match CK_ULONG::from_ne_bytes(*number) {
+            CK_UNAVAILABLE_INFORMATION => u64::MAX.to_be_bytes(),
+            number => (number as u64).to_be_bytes(),
+        })
+        .collect()
+}
+
+/// A value as this machine has it.
+fn native(kind: CK_ATTRIBUTE_TYPE, value: &[u8]) -> Vec<u8> {
+    let (numbers, rest) = value.as_chunks::<ULONG>();
+    if !attribute::holds_ulongs(kind) || !rest.is_empty() {
+        return value.to_vec();
+    }
+    numbers
+        .iter()
+        .flat_map(|number| (u64::from_be_bytes(*number) as CK_ULONG).to_ne_bytes())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_is_what_does_not_follow_and_comes_back() {
+        let mut derived = Attributes::new();
+        derived.set(CKA_LABEL, *b"PIV Authentication");
+        derived.set_ulong(CKA_KEY_TYPE, CKK_EC);
+        let mut whole = derived.clone();
+        whole.set(CKA_LABEL, *b"node");
+        whole.set_ulong(CKA_KEY_GEN_MECHANISM, CKM_EC_KEY_PAIR_GEN);
+        whole.set(
+            CKA_ALLOWED_MECHANISMS,
+            [CKM_ECDSA, CK_UNAVAILABLE_INFORMATION]
+                .map(CK_ULONG::to_ne_bytes)
+                .concat(),
+        );
+        let part = Part::new(3, &whole, &derived).unwrap();
+        assert_eq!(part.entries.len(), 3);
+        let record = Record {
+            public_key: None,
+            nonce: Some(octets(&[7]).unwrap()),
+            parts: vec![part],
+        };
+        let back: Record = decode(&encode(&record).unwrap()).unwrap();
+        assert_eq!(back, record);
+        assert_eq!(back.parts[0].attributes(derived), whole);
+    }
+
+    #[test]
+    fn numbers_look_the_same_on_every_machine() {
+        assert_eq!(
+            portable(CKA_KEY_TYPE, &CKK_EC.to_ne_bytes()),
+            [0, 0, 0, 0, 0, 0, 0, 3]
+        );
+        assert_eq!(portable(CKA_LABEL, b"eight by"), b"eight by");
+    }
+}
