@@ -9,7 +9,7 @@ use crate::log;
 use crate::memory;
 use crate::session::Session;
 use crate::slot::Slot;
-use crate::token::{self, Place, Presence, Source, Watch};
+use crate::token::{self, Place, Source, Watch};
 use cryptoki_sys::*;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -162,15 +162,9 @@ impl Module {
     fn take_in(&self, places: Vec<Place>) {
         let mut slots = self.slots.writing();
         for place in places {
-            // A place that comes by itself is an event (5.5.4); what cannot is there from the start.
-            let told = match place.flags & CKF_REMOVABLE_DEVICE {
-                0 => Presence::BUILT_IN,
-                _ => Presence::default(),
-            };
-            let policy = || self.config.policy.clone();
             slots
                 .entry(place.id)
-                .or_insert_with(|| Arc::new(Slot::new(place, policy(), told)));
+                .or_insert_with(|| Arc::new(Slot::new(place, self.config.policy.clone())));
         }
     }
 

@@ -56,8 +56,13 @@ impl std::ops::Deref for View<'_> {
 }
 
 impl Slot {
-    /// A slot on a place, nobody logged in. `told`: what is known of it without an event.
-    pub fn new(place: Place, policy: Policy, told: Presence) -> Self {
+    /// A slot on a place, nobody logged in.
+    pub fn new(place: Place, policy: Policy) -> Self {
+        // A place that can come by itself is an event when it does (5.5.4).
+        let told = match place.flags & CKF_REMOVABLE_DEVICE {
+            0 => Presence::BUILT_IN,
+            _ => Presence::default(),
+        };
         Self {
             told: Mutex::new(told),
             policy,

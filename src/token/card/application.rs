@@ -48,6 +48,7 @@ pub(super) enum Operation<'a> {
     /// The bare RSA operation on a block as long as the modulus.
     Rsa(&'a [u8]),
     /// RSASSA-PKCS1-v1_5 over a DigestInfo: for cards that pad themselves.
+    #[expect(dead_code)]
     RsaPkcs1(&'a [u8]),
     /// ECDSA over a digest as long as the order.
     Ecdsa(&'a [u8]),

@@ -175,10 +175,8 @@ impl Piv {
         talk: &mut Talk<'_>,
         slot: KeySlot,
     ) -> Result<Option<Content>> {
-        if !self
-            .version(talk)?
-            .is_some_and(|version| version >= METADATA_SINCE)
-        {
+        let version = self.version(talk)?;
+        if version.is_none_or(|version| version < METADATA_SINCE) {
             return Ok(None);
         }
         let Some(metadata) = commands::metadata(talk, slot.reference)? else {
