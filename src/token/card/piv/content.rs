@@ -25,6 +25,9 @@ const COMPRESSED: u8 = 0x81;
 /// Longest certificate that a compressed one may become.
 const LARGEST: usize = 1 << 16;
 
+/// In the name of an object, the place of one that can move: no key reference.
+const ANYWHERE: u8 = 0xff;
+
 /// The classes of objects that a data object can stand for.
 const CREDENTIAL: [CK_OBJECT_CLASS; 3] = [CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKO_CERTIFICATE];
 
@@ -128,7 +131,8 @@ impl Content {
         Some(parts)
     }
 
-    /// The name of its object of a class.
+    /// The name of its object of a class. A key has it from its place; certificates and data keep it
+    /// wherever they lie.
     pub(super) fn id(&self, slot: KeySlot, class: CK_OBJECT_CLASS) -> ObjectId {
         let nonce = self.record.as_ref().and_then(|r| r.nonce.as_ref());
         let source = match class {
@@ -138,7 +142,11 @@ impl Content {
         };
         let digest = engine::digest(Hash::Sha256, &source.unwrap_or_default());
         let mut id = ObjectId::default();
-        let head = [slot.reference, class as u8];
+        let place = match class {
+            CKO_CERTIFICATE | CKO_DATA => ANYWHERE,
+            _ => slot.reference,
+        };
+        let head = [place, class as u8];
         for (to, from) in id.iter_mut().zip(head.into_iter().chain(digest)) {
             *to = from;
         }
@@ -160,7 +168,11 @@ impl Content {
     }
 
     /// The attributes of its object of a class.
-    fn attributes(&self, slot: KeySlot, class: CK_OBJECT_CLASS) -> Result<Option<Attributes>> {
+    pub(super) fn attributes(
+        &self,
+        slot: KeySlot,
+        class: CK_OBJECT_CLASS,
+    ) -> Result<Option<Attributes>> {
         let Some(derived) = self.derived(slot, class)? else {
             return Ok(None);
         };
@@ -253,12 +265,6 @@ impl Content {
     pub(super) fn set_nonce(&mut self, nonce: &[u8]) -> Result<()> {
         self.record_for_change()?.nonce = Some(record::octets(nonce)?);
         Ok(())
-    }
-
-    /// The attributes of its object with a name.
-    pub(super) fn find(&self, slot: KeySlot, id: &ObjectId) -> Result<Option<Attributes>> {
-        let found = self.objects(slot)?.into_iter().find(|o| o.id == *id);
-        Ok(found.map(|object| object.attributes))
     }
 
     /// Takes away its object of a class.

@@ -243,6 +243,25 @@ impl Piv {
         Ok(())
     }
 
+    /// Every key, certificate and data object with its place.
+    fn objects(&self) -> Result<Vec<(KeySlot, Stored)>> {
+        let mut all: Vec<(KeySlot, Stored)> = Vec::new();
+        for (reference, content) in &self.contents {
+            let Some(slot) = KeySlot::of(*reference) else {
+                continue;
+            };
+            for mut object in content.objects(slot)? {
+                // The same certificate may lie in two places.
+                while all.iter().any(|(_, other)| other.id == object.id) {
+                    let [.., last] = &mut object.id;
+                    *last = last.wrapping_add(1);
+                }
+                all.push((slot, object));
+            }
+        }
+        Ok(all)
+    }
+
     fn data_object(&self, talk: &mut Talk<'_>, kind: &DataObject) -> Result<Option<Stored>> {
         let Some(value) = commands::get(talk, kind.tag)? else {
             return Ok(None);
@@ -349,12 +368,11 @@ impl Application for Piv {
         user: Option<User>,
     ) -> Result<Vec<Stored>> {
         self.read_contents(talk)?;
-        let mut objects = Vec::new();
-        for (reference, content) in &self.contents {
-            if let Some(slot) = KeySlot::of(*reference) {
-                objects.extend(content.objects(slot)?);
-            }
-        }
+        let mut objects: Vec<_> = self
+            .objects()?
+            .into_iter()
+            .map(|(_, object)| object)
+            .collect();
         if extent == Extent::Everything {
             for kind in DATA_OBJECTS {
                 if kind.private && user != Some(User::User) {
@@ -414,7 +432,10 @@ impl Application for Piv {
         id: &ObjectId,
         operation: &Operation<'_>,
     ) -> Result<Zeroizing<Vec<u8>>> {
-        let slot = slot_of(id)?;
+        let [reference, ..] = *id;
+        let Some(slot) = KeySlot::of(reference) else {
+            return refuse!(CKR_KEY_HANDLE_INVALID, "the object is no key of the card");
+        };
         let Some(public) = self.content(talk, slot)?.public() else {
             return refuse!(
                 CKR_DEVICE_ERROR,
@@ -523,17 +544,6 @@ impl Application for Piv {
         change: &mut Change<'_>,
     ) -> Result<()> {
         self.update_objects(talk, login, ids, change)
-    }
-}
-
-/// The place of the key, certificate or data that an object is.
-fn slot_of(id: &ObjectId) -> Result<KeySlot> {
-    match id.first().copied().and_then(KeySlot::of) {
-        Some(slot) => Ok(slot),
-        None => refuse!(
-            CKR_OBJECT_HANDLE_INVALID,
-            "the object has no place on the card"
-        ),
     }
 }
 

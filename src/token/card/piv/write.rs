@@ -8,7 +8,7 @@ use super::commands;
 use super::content::Content;
 use super::record::{self, CardRecord};
 use super::slots::{self, DATA_OBJECTS, DataObject, KeySlot};
-use super::{Piv, object_id, slot_of};
+use super::{Piv, object_id};
 use crate::attribute::Attributes;
 use crate::crypto::{Curve, KeySpec, engine, trim};
 use crate::error::Error;
@@ -203,20 +203,27 @@ impl Piv {
                     "the data objects of PIV have the attributes of the standard"
                 );
             }
-            let slot = slot_of(id)?;
-            let now = match self.planned(&plan, slot) {
-                Some(content) => content.find(slot, id)?,
-                None => None,
-            };
-            let Some(now) = now else {
-                return Err(gone());
-            };
+            let (slot, class) = self.place_of(id)?;
+            let content = self.plan(&mut plan, slot);
+            let now = content.attributes(slot, class)?.unwrap_or_default();
             let then = change(id, &now)?;
-            let class = now.class().unwrap_or(CK_UNAVAILABLE_INFORMATION);
-            self.plan(&mut plan, slot).put(slot, class, &then)?;
+            content.put(slot, class, &then)?;
         }
         self.administer(talk, login)?;
         self.carry_out(talk, plan)
+    }
+
+    /// Where an object lies, and its class.
+    fn place_of(&self, id: &ObjectId) -> Result<(KeySlot, CK_OBJECT_CLASS)> {
+        let objects = self.objects()?;
+        let found = objects.iter().find(|(_, object)| object.id == *id);
+        match found.and_then(|(slot, object)| Some((*slot, object.attributes.class()?))) {
+            Some(found) => Ok(found),
+            None => refuse!(
+                CKR_OBJECT_HANDLE_INVALID,
+                "the object is not on the card any more"
+            ),
+        }
     }
 
     fn plan_removal(&self, plan: &mut Plan, id: &ObjectId) -> Result<()> {
@@ -224,14 +231,7 @@ impl Piv {
             plan.data.push((kind, Vec::new()));
             return Ok(());
         }
-        let slot = slot_of(id)?;
-        let class = match self.planned(plan, slot) {
-            Some(content) => content.find(slot, id)?.and_then(|found| found.class()),
-            None => None,
-        };
-        let Some(class) = class else {
-            return Err(gone());
-        };
+        let (slot, class) = self.place_of(id)?;
         self.plan(plan, slot).take(class)?;
         if class == CKO_PRIVATE_KEY {
             plan.keys.push(slot.reference);
@@ -248,6 +248,9 @@ impl Piv {
             return plan_standard(plan, kind, attributes);
         }
         let slot = self.place_for(plan, object, class)?;
+        if class == CKO_CERTIFICATE {
+            self.make_room(plan, slot, attributes.get(CKA_VALUE).unwrap_or_default())?;
+        }
         let content = self.plan(plan, slot);
         match class {
             CKO_PRIVATE_KEY => {
@@ -266,6 +269,31 @@ impl Piv {
         }
         content.put(slot, class, attributes)?;
         Ok(content.id(slot, class))
+    }
+
+    /// The newest certificate of a key lies with it, where every program looks for it: an older one
+    /// moves elsewhere. What a visit that was broken off has done already is not done again.
+    fn make_room(&self, plan: &mut Plan, slot: KeySlot, newest: &[u8]) -> Result<()> {
+        let lies_in = |plan: &Plan, slot, certificate: &[u8]| {
+            let content = self.planned(plan, slot);
+            content.is_some_and(|content| content.certificate.as_deref() == Some(certificate))
+        };
+        let older = self.planned(plan, slot).and_then(|content| {
+            let certificate = content.certificate.clone()?;
+            Some((certificate, content.attributes(slot, CKO_CERTIFICATE)))
+        });
+        let Some((certificate, attributes)) = older else {
+            return Ok(());
+        };
+        self.plan(plan, slot).take(CKO_CERTIFICATE)?;
+        let moved = slots::retired().any(|place| lies_in(plan, place, &certificate));
+        if moved || certificate == newest {
+            return Ok(());
+        }
+        let free = self.free_place(plan)?;
+        let content = self.plan(plan, free);
+        content.set_certificate(&certificate)?;
+        Ok(content.put(free, CKO_CERTIFICATE, &attributes?.unwrap_or_default())?)
     }
 
     /// Where an object goes: to its key, where it has one here; to the place that its CKA_ID names,
@@ -306,7 +334,7 @@ impl Piv {
             self.planned(plan, *slot).is_some_and(|content| {
                 content.has(CKO_PRIVATE_KEY)
                     && content.public_key_info().as_deref() == Some(info)
-                    && !content.has(class)
+                    && (class == CKO_CERTIFICATE || !content.has(class))
             })
         });
         if let Some(slot) = with_key {
@@ -521,11 +549,4 @@ fn plan_standard(
         *to = from;
     }
     Ok(id)
-}
-
-fn gone() -> Failure {
-    Failure::from(Error::new(
-        CKR_OBJECT_HANDLE_INVALID,
-        "the object is not on the card any more",
-    ))
 }
