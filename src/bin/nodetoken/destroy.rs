@@ -3,9 +3,9 @@
 use crate::choice::Choice;
 use crate::failure::{Exit, Failure, Result, fail};
 use crate::object::{Kind, Object};
-use crate::pin_source::{PinOptions, UserPin};
+use crate::pin_source::{SoPin, UserPin};
 use crate::report::{Report, say};
-use crate::token::{Provider, User};
+use crate::token::Provider;
 use clap::{Args, ValueEnum};
 use serde_json::json;
 use std::io::IsTerminal;
@@ -23,6 +23,8 @@ pub struct Destroy {
     yes: bool,
     #[command(flatten)]
     pin: UserPin,
+    #[command(flatten)]
+    so_pin: SoPin,
 }
 
 /// What people call the kinds of objects.
@@ -60,8 +62,9 @@ impl Destroy {
             return fail!(Usage, "name the object: --id HEX or --label LABEL");
         }
         let provider = Provider::start()?;
-        let mut session = provider.open(&provider.choose(token)?)?;
-        session.login(User::User, &self.pin.read(&session.slot().label)?)?;
+        let slot = provider.choose(token)?;
+        let mut session = provider.open(&slot)?;
+        session.login_to_write(provider.writer(&slot), &self.pin, &self.so_pin)?;
 
         let mut doomed: Vec<(Kind, Object)> = Vec::new();
         for kind in self.kind.kinds() {

@@ -9,7 +9,8 @@ use serde_json::json;
 
 /// Make a token: its label, the security officer's PIN and the user PIN.
 ///
-/// The first slot with an uninitialized token is taken: the TPM's, where one is configured.
+/// The first slot with an uninitialized token is taken: the TPM's, where one is configured. A card
+/// is a token as it comes: --kind card --erase makes it empty, under a new label.
 #[derive(Debug, Args)]
 pub struct Init {
     /// Label of the token, at most 32 bytes of UTF-8
@@ -53,7 +54,10 @@ impl Init {
                  --kind software makes a token in files"
             );
         }
-        slots.retain(|slot| self.kind.is_none_or(|kind| slot.kind == kind));
+        slots.retain(|slot| match self.kind {
+            Some(kind) => slot.kind == kind,
+            None => slot.kind != Kind::Card,
+        });
         let slot = self.place(&provider, &slots, token)?;
 
         let so_pin = match slot.is_initialized() {
@@ -98,6 +102,9 @@ impl Init {
                 false => Ok(slot),
             };
         }
+        if self.kind == Some(Kind::Card) {
+            return self.card(slots);
+        }
         if self.erase {
             return fail!(Usage, "name the token to be erased with --token");
         }
@@ -117,6 +124,24 @@ impl Init {
                  (NODETOKEN_LOG) says why one that is named is not there"
             ),
             None => fail!(NotFound, "there is no slot with an uninitialized token"),
+        }
+    }
+
+    /// The only card there is.
+    fn card(&self, slots: &[Slot]) -> Result<Slot> {
+        match slots {
+            [] => fail!(
+                NotFound,
+                "there is no card that nodetoken knows in any reader; does pcscd run?"
+            ),
+            [slot] if self.erase => Ok(slot.clone()),
+            [slot] => fail!(
+                Refused,
+                "{} can be used as it is; --erase makes it empty, under a new label: everything on it is \
+                 destroyed",
+                slot.name()
+            ),
+            _ => fail!(Usage, "there are several cards: name one with --token"),
         }
     }
 }

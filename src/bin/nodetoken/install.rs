@@ -3,9 +3,9 @@
 use crate::choice::Id;
 use crate::failure::{Exit, Failure, Result, fail};
 use crate::object::Object;
-use crate::pin_source::{PinOptions, UserPin};
+use crate::pin_source::{SoPin, UserPin};
 use crate::report::{Report, warn};
-use crate::token::{Provider, Session, User};
+use crate::token::{Provider, Session};
 use clap::Args;
 use cryptoki_sys::*;
 use nodetoken::credential::certificate::{self, Certificate, MAX_INPUT, Purpose};
@@ -33,6 +33,8 @@ pub struct Install {
     file: PathBuf,
     #[command(flatten)]
     pin: UserPin,
+    #[command(flatten)]
+    so_pin: SoPin,
 }
 
 /// What became of one certificate.
@@ -51,8 +53,9 @@ impl Install {
             .map_err(|error| Failure::from(error).during(&shown))?;
 
         let provider = Provider::start()?;
-        let mut session = provider.open(&provider.choose(token)?)?;
-        session.login(User::User, &self.pin.read(&session.slot().label)?)?;
+        let slot = provider.choose(token)?;
+        let mut session = provider.open(&slot)?;
+        session.login_to_write(provider.writer(&slot), &self.pin, &self.so_pin)?;
 
         let mut outcomes = Vec::new();
         let mut certificates = chain.into_iter();

@@ -3,9 +3,9 @@
 use crate::choice::Id;
 use crate::failure::{Result, fail};
 use crate::object::KeyType;
-use crate::pin_source::{PinOptions, UserPin};
+use crate::pin_source::{SoPin, UserPin};
 use crate::report::{Report, warn};
-use crate::token::{Provider, User};
+use crate::token::Provider;
 use clap::Args;
 use cryptoki_sys::*;
 use serde_json::json;
@@ -32,14 +32,17 @@ pub struct Keygen {
     id: Option<Id>,
     #[command(flatten)]
     pin: UserPin,
+    #[command(flatten)]
+    so_pin: SoPin,
 }
 
 impl Keygen {
     /// Makes the pair and reports its names.
     pub fn run(&self, token: Option<&str>) -> Result<Report> {
         let provider = Provider::start()?;
-        let mut session = provider.open(&provider.choose(token)?)?;
-        session.login(User::User, &self.pin.read(&session.slot().label)?)?;
+        let slot = provider.choose(token)?;
+        let mut session = provider.open(&slot)?;
+        session.login_to_write(provider.writer(&slot), &self.pin, &self.so_pin)?;
 
         let keys = session.find(CKO_PRIVATE_KEY)?;
         let id = match &self.id {

@@ -4,6 +4,7 @@
 use crate::choice::Id;
 use crate::failure::{Exit, Failure, Result, fail};
 use crate::object::{KeyType, Object, Parameter};
+use crate::pin_source::{PinOptions, SoPin, UserPin};
 use crate::table::printable;
 use clap::ValueEnum;
 use cryptoki_sys::*;
@@ -47,6 +48,8 @@ pub enum Kind {
     Software,
     /// The TPM 2.0 of this machine, named in the configuration ([tpm] device, NODETOKEN_TPM)
     Tpm,
+    /// A smart card or USB token in a reader
+    Card,
 }
 
 impl fmt::Display for Kind {
@@ -54,6 +57,7 @@ impl fmt::Display for Kind {
         f.write_str(match self {
             Kind::Software => "software",
             Kind::Tpm => "TPM",
+            Kind::Card => "card",
         })
     }
 }
@@ -106,11 +110,13 @@ impl Slot {
         }
     }
 
-    /// Refuses a PIN that the token would refuse for its length, before anything is changed.
+    /// Refuses a PIN that the token would refuse for its length, before anything is changed. The
+    /// security officer of a card has other things than a PIN.
     pub fn check_length(&self, user: User, pin: &[u8]) -> Result<()> {
-        match self.pin_lengths.contains(&pin.len()) {
-            true => Ok(()),
-            false => fail!(
+        match (self.kind, user) {
+            (Kind::Card, User::SecurityOfficer) => Ok(()),
+            _ if self.pin_lengths.contains(&pin.len()) => Ok(()),
+            _ => fail!(
                 Refused,
                 "the {} has {} bytes; this token takes {} to {}; choose another",
                 user.pin_name(),
@@ -154,13 +160,30 @@ impl Provider {
         })
     }
 
-    /// Every slot, in the order of the module.
+    /// Every slot with a token, in the order of the module. Readers without a card, or with one that
+    /// is none of ours, are left out.
     pub fn slots(&self) -> Result<Vec<Slot>> {
         self.module
             .slots(true)?
             .iter()
+            .filter(|slot| {
+                let refusal = slot.token().ready().err().map(|error| error.rv());
+                !matches!(
+                    refusal,
+                    Some(CKR_TOKEN_NOT_PRESENT | CKR_TOKEN_NOT_RECOGNIZED)
+                )
+            })
             .map(|slot| view(slot))
             .collect()
+    }
+
+    /// Who may write to a token: the user; the security officer of a card whose management key the
+    /// configuration does not name.
+    pub fn writer(&self, slot: &Slot) -> User {
+        match (slot.kind, &self.module.config().card.management_key_file) {
+            (Kind::Card, None) => User::SecurityOfficer,
+            _ => User::User,
+        }
     }
 
     /// The device of the TPM that is configured, where none of the slots is of a TPM.
@@ -256,9 +279,10 @@ fn view(slot: &nodetoken::slot::Slot) -> Result<Slot> {
         id: slot.place.id,
         label: info.label,
         serial: info.serial,
-        kind: match slot.place.flags & CKF_HW_SLOT {
-            0 => Kind::Software,
-            _ => Kind::Tpm,
+        kind: match slot.place.flags {
+            flags if flags & CKF_REMOVABLE_DEVICE != 0 => Kind::Card,
+            flags if flags & CKF_HW_SLOT != 0 => Kind::Tpm,
+            _ => Kind::Software,
         },
         flags: info.flags,
         pin_lengths: info.min_pin_len..=info.max_pin_len,
@@ -286,6 +310,16 @@ impl Session<'_> {
         };
         let done = self.session.login(kind, Some(pin));
         done.map_err(|error| self.pin_failure(user, error))
+    }
+
+    /// Logs in who may write to the token (see [`Provider::writer`]).
+    pub fn login_to_write(&mut self, writer: User, pin: &UserPin, so_pin: &SoPin) -> Result<()> {
+        let label = self.slot.label.clone();
+        let pin = match writer {
+            User::User => pin.read(&label)?,
+            User::SecurityOfficer => so_pin.read(&label)?,
+        };
+        self.login(writer, &pin)
     }
 
     /// C_InitPIN, by the security officer who is logged in.
