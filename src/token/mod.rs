@@ -13,6 +13,7 @@ use crate::memory::Secret;
 use cryptoki_sys::*;
 use std::sync::Arc;
 
+mod card;
 pub mod software;
 pub mod store;
 mod tpm;

@@ -1,3 +1,6 @@
 //! Smart cards and USB tokens: cards with an application that this module knows, in readers.
 
+#[allow(dead_code)]
+mod pcsc;
+#[allow(dead_code)]
 mod transport;

@@ -31,7 +31,8 @@ pub(in crate::token) struct Presence {
     pub(super) card: bool,
     /// The reader itself is there.
     pub(super) reader: bool,
-    /// Grows with every insertion and every removal that was noticed.
+    /// Grows with every insertion and every removal that was noticed. While the system of readers is
+    /// down, there is no reader; afterwards this is as before if all is as before.
     pub(super) changes: u64,
 }
 
@@ -69,10 +70,15 @@ pub(super) trait Readers: Send + Sync {
     /// The readers that there are now. One that was there before is the same again.
     fn list(&self) -> Result<Vec<Arc<dyn Reader>>>;
 
-    /// Waits until a reader came or went, or a card, since this process last asked
-    /// ([`Readers::list`], [`Reader::presence`]); or until [`Readers::wake`], or for about a second
-    /// where nothing better can be had. The caller looks again and comes back.
-    fn wait(&self);
+    /// Grows with every change that this process noticed by asking ([`Readers::list`],
+    /// [`Reader::presence`]). To be taken before looking for what to [`Readers::wait`] for.
+    fn moment(&self) -> u64;
+
+    /// Waits until a reader came or went, or a card, or this process noticed such a change after
+    /// the moment `since` (another thread that asks must not take it away from the one that waits);
+    /// or until [`Readers::wake`], or for a while: about a second where nothing better can be had.
+    /// The caller looks again and comes back.
+    fn wait(&self, since: u64);
 
     /// Ends every [`Readers::wait`] that is going on or comes (C_Finalize).
     fn wake(&self);
