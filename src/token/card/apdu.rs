@@ -178,12 +178,18 @@ pub(super) struct Talk<'a> {
     channel: &'a mut dyn Channel,
     /// The card takes extended lengths.
     extended: bool,
+    /// By T=0.
+    characters: bool,
 }
 
 impl<'a> Talk<'a> {
     pub(super) fn new(channel: &'a mut dyn Channel) -> Self {
-        let extended = takes_extended(channel.atr());
-        Self { channel, extended }
+        let characters = channel.by_characters();
+        Self {
+            extended: !characters && takes_extended(channel.atr()),
+            characters,
+            channel,
+        }
     }
 
     /// Sends a command, in as few pieces as the card allows, and gathers its response.
@@ -205,6 +211,8 @@ impl<'a> Talk<'a> {
         }
         let size = match (command.response, extended) {
             (Expected::Nothing, false) => None,
+            // The card says by 61xx what there is.
+            (_, false) if self.characters && !piece.is_empty() => None,
             (_, false) => Some(Size::Short(0)),
             (_, true) => Some(Size::Extended),
         };
