@@ -66,6 +66,18 @@ impl Content {
         })
     }
 
+    /// A certificate of the card's maker: without a key of ours, and to stay as it is.
+    pub(super) fn of_maker(slot: KeySlot, certificate: &[u8]) -> Result<Self> {
+        let mut content = Self::default();
+        content.set_certificate(certificate)?;
+        let mut attributes = content.derived_certificate(slot)?;
+        for never in [CKA_MODIFIABLE, CKA_DESTROYABLE] {
+            attributes.set_bool(never, false);
+        }
+        content.put(slot, CKO_CERTIFICATE, &attributes)?;
+        Ok(content)
+    }
+
     /// The value of the data object; empty where there is nothing to keep.
     pub(super) fn to_value(&self) -> Result<Vec<u8>> {
         if self.is_empty() {

@@ -165,6 +165,13 @@ impl Piv {
                 contents.insert(slot.reference, content);
             }
         }
+        if self.version(talk)?.is_some() {
+            let maker = self.read_content(talk, slots::ATTESTATION)?;
+            if let Some(certificate) = &maker.certificate {
+                let content = Content::of_maker(slots::ATTESTATION, certificate)?;
+                contents.insert(slots::ATTESTATION.reference, content);
+            }
+        }
         self.contents = contents;
         Ok(())
     }

@@ -449,7 +449,7 @@ impl Piv {
         self.read_contents(talk)?;
         let mut plan = Plan::default();
         for (reference, content) in &self.contents {
-            if content.is_empty() {
+            if content.is_empty() || *reference == slots::ATTESTATION.reference {
                 continue;
             }
             plan.contents.insert(*reference, Content::default());
