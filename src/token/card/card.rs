@@ -1,7 +1,7 @@
 //! One reader and the card in it: finding the application, keeping it selected and verified, and
 //! what to do when another program was there in between or the card is gone.
 
-use super::apdu::{Command, Expected, Failure, Result as Told, Talk, error_of, refuse};
+use super::apdu::{Command, Expected, Failure, Result as Told, Status, Talk, error_of, refuse};
 use super::application::{Application, Identity, Login, Row};
 use super::transport::{Channel, Fault, Presence, Reader};
 use crate::config;
@@ -36,6 +36,8 @@ struct State {
     removals: u64,
     channel: Option<Box<dyn Channel>>,
     found: Option<Found>,
+    /// The card has none of the applications: it need not be asked again, however often clients do.
+    stranger: bool,
     /// The application is selected, and who is logged in is verified, as far as we know.
     selected: bool,
     login: Login,
@@ -147,6 +149,9 @@ impl Card {
     }
 
     fn converse<T>(&self, state: &mut State, visit: &mut Visit<'_, T>) -> Told<T> {
+        if state.stranger {
+            return Err(self.not_recognized());
+        }
         let channel = match &mut state.channel {
             Some(channel) => channel,
             none => {
@@ -168,12 +173,26 @@ impl Card {
             applications: &self.applications,
             rules: &self.rules,
             found: &mut state.found,
+            stranger: &mut state.stranger,
             selected: &mut state.selected,
             login: &mut state.login,
         }
         .hold(visit);
         channel.end();
-        told
+        match state.stranger {
+            true => Err(self.not_recognized()),
+            false => told,
+        }
+    }
+
+    fn not_recognized(&self) -> Failure {
+        let names: Vec<_> = self.applications.iter().map(|row| row.name).collect();
+        let reason = format!(
+            "the card in {} has none of the applications {}",
+            self.reader.name(),
+            names.join(", ")
+        );
+        Error::new(CKR_TOKEN_NOT_RECOGNIZED, reason).into()
     }
 
     /// Ends what a login has left in the card and in this process.
@@ -205,6 +224,7 @@ struct Conversation<'a, 'b> {
     applications: &'a [&'static Row],
     rules: &'a config::Card,
     found: &'a mut Option<Found>,
+    stranger: &'a mut bool,
     selected: &'a mut bool,
     login: &'a mut Login,
 }
@@ -241,7 +261,7 @@ impl Conversation<'_, '_> {
             *self.selected = true;
             return Ok(());
         };
-        if select(self.talk, found.row)?.is_none() {
+        if select(self.talk, found.row)?.is_err() {
             return Err(Fault::Removed.into());
         }
         found.application.selected();
@@ -266,9 +286,14 @@ impl Conversation<'_, '_> {
     }
 
     fn find(&mut self) -> Told<Found> {
+        let mut settled = true;
         for row in self.applications {
-            let Some(answer) = select(self.talk, row)? else {
-                continue;
+            let answer = match select(self.talk, row)? {
+                Ok(answer) => answer,
+                Err(status) => {
+                    settled &= status == Status::NOT_FOUND;
+                    continue;
+                }
             };
             let mut application = (row.open)(&answer, self.rules);
             let identity = application.identity(self.talk)?;
@@ -278,28 +303,26 @@ impl Conversation<'_, '_> {
                 identity,
             });
         }
-        let names: Vec<_> = self.applications.iter().map(|row| row.name).collect();
+        *self.stranger = settled;
         refuse!(
             CKR_TOKEN_NOT_RECOGNIZED,
-            "the card has none of the applications {}",
-            names.join(", ")
+            "the card does not let its application be selected"
         )
     }
 }
 
-/// SELECT by name (ISO 7816-4, 7.1.1); `None` where the card does not have the application.
-fn select(talk: &mut Talk<'_>, row: &Row) -> Told<Option<Vec<u8>>> {
+/// SELECT by name (ISO 7816-4, 7.1.1): the application's answer, or why it cannot be selected.
+fn select(talk: &mut Talk<'_>, row: &Row) -> Told<std::result::Result<Vec<u8>, Status>> {
     let response = talk.send(&Command {
         what: "the selection of its application",
         header: SELECT,
         data: row.aid,
         response: Expected::Short,
     })?;
-    match response.done() {
-        Ok(data) => Ok(Some(data.to_vec())),
-        Err(Failure::Refused { .. }) => Ok(None),
-        Err(fault) => Err(fault),
-    }
+    Ok(match response.status {
+        Status::DONE => Ok(response.data.to_vec()),
+        status => Err(status),
+    })
 }
 
 impl Card {
