@@ -25,6 +25,7 @@ pub mod keys;
 pub mod mech;
 pub mod module;
 pub mod names;
+pub mod piv;
 pub mod process;
 pub mod session;
 pub mod signing;
