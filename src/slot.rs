@@ -94,10 +94,21 @@ impl Slot {
         std::mem::replace(&mut *told, now) != now
     }
 
-    /// Ends what a token that was taken out leaves behind (5.6: its sessions and its login).
+    /// Takes note of a login that the token has ended by itself.
+    pub(crate) fn notice(&self) {
+        if self.token().login_lost() {
+            self.renew(&mut self.state.locked());
+        }
+    }
+
+    /// Ends what a token that was taken out leaves behind (5.6: its sessions and its login), or a
+    /// login that the token takes no more.
     fn renew(&self, state: &mut State) {
         let removals = self.token().removals();
         if state.removals == removals {
+            if self.token().login_lost() {
+                self.end_login(state);
+            }
             return;
         }
         if state.user.is_some() {

@@ -125,6 +125,12 @@ pub trait Token: Send + Sync {
         0
     }
 
+    /// Whether the token has ended a login by itself, and nobody has logged in or out since. Asks
+    /// nobody.
+    fn login_lost(&self) -> bool {
+        false
+    }
+
     /// Refuses where a session cannot be opened: `CKR_TOKEN_NOT_PRESENT`, `CKR_TOKEN_NOT_RECOGNIZED`.
     fn ready(&self) -> Result<()> {
         Ok(())

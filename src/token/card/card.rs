@@ -10,7 +10,7 @@ use crate::lock::Locked;
 use crate::memory::Secret;
 use crate::token::{ObjectId, User};
 use cryptoki_sys::*;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// How often a card may be reset by others before we give up.
@@ -27,6 +27,8 @@ pub(super) struct Card {
     seen: Mutex<Presence>,
     /// How many cards were taken out, as far as was noticed.
     removals: AtomicU64,
+    /// The card took the PIN of a login no more; nobody has logged in or out since.
+    login_lost: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -64,6 +66,7 @@ impl Card {
             rules,
             seen: Mutex::default(),
             removals: AtomicU64::new(0),
+            login_lost: AtomicBool::new(false),
             state: Mutex::default(),
         }
     }
@@ -176,6 +179,7 @@ impl Card {
             stranger: &mut state.stranger,
             selected: &mut state.selected,
             login: &mut state.login,
+            login_lost: &self.login_lost,
         }
         .hold(visit);
         channel.end();
@@ -199,6 +203,7 @@ impl Card {
     pub(super) fn end_login(&self) {
         {
             let mut state = self.state.locked();
+            self.login_lost.store(false, Ordering::Release);
             let verified = state.login.user.take().is_some();
             state.login.confirmed = None;
             if !verified || state.removals != self.removals() {
@@ -227,6 +232,7 @@ struct Conversation<'a, 'b> {
     stranger: &'a mut bool,
     selected: &'a mut bool,
     login: &'a mut Login,
+    login_lost: &'a AtomicBool,
 }
 
 impl Conversation<'_, '_> {
@@ -274,6 +280,7 @@ impl Conversation<'_, '_> {
             if let Err(Failure::Fault(Fault::Error(refusal))) = verified {
                 // Another try would be another wrong one.
                 *self.login = Login::default();
+                self.login_lost.store(true, Ordering::Release);
                 return refuse!(
                     CKR_USER_NOT_LOGGED_IN,
                     "the card does not take the PIN of this login any more: {}; log in again",
@@ -354,8 +361,14 @@ impl Card {
             let kept = Secret::copy_of(pin)?;
             application.verify(talk, user, pin)?;
             login.user = Some((user, kept));
+            self.login_lost.store(false, Ordering::Release);
             Ok(())
         })
+    }
+
+    /// Whether the card has ended a login, and nobody has logged in or out since.
+    pub(super) fn login_lost(&self) -> bool {
+        self.login_lost.load(Ordering::Acquire)
     }
 
     /// Checks the PIN of one key and keeps it for its next use.

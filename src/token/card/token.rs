@@ -128,6 +128,10 @@ impl Token for CardToken {
         self.card.removals()
     }
 
+    fn login_lost(&self) -> bool {
+        self.card.login_lost()
+    }
+
     fn ready(&self) -> Result<()> {
         self.present()?;
         self.card.identity().map(drop)
