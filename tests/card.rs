@@ -12,7 +12,7 @@
 
 mod common;
 
-use common::card::{When, start_pcscd, stop_pcscd};
+use common::card::{Reader, When, start_pcscd, stop_pcscd};
 use common::piv::*;
 use common::*;
 use std::process::Command;
@@ -259,7 +259,6 @@ fn of_several_who_wait_one_is_told() {
         assert_eq!(quiet, Err(mpsc::RecvTimeoutError::Timeout));
         reader.card().pull();
         assert_eq!(waiting.recv_timeout(LONG).unwrap(), Ok(first));
-        // Who polls beside them may be the one who is told.
         let start = Instant::now();
         module.finalize().unwrap();
         for _ in 0..2 {
@@ -308,5 +307,442 @@ fn sessions_outlive_a_restart_of_pcscd() {
         start_pcscd(&directory);
         session.info().refused(CKR_SESSION_HANDLE_INVALID);
         assert_eq!(poll(token.module), Ok(token.slot));
+    });
+}
+
+// ---- cards that are pulled out
+
+/// The call was refused because the card went, and with it the session.
+#[track_caller]
+fn ended_by_removal<T: std::fmt::Debug>(session: Session, result: Result<T, Rv>) {
+    result.refused(CKR_DEVICE_REMOVED);
+    is_over(session);
+}
+
+#[track_caller]
+fn is_over(session: Session) {
+    session.info().refused(CKR_SESSION_HANDLE_INVALID);
+    session
+        .find(&Template::new())
+        .refused(CKR_SESSION_HANDLE_INVALID);
+    session.close().refused(CKR_SESSION_HANDLE_INVALID);
+}
+
+const BOTH: [When; 2] = [When::Before, When::After];
+
+#[test]
+fn a_card_pulled_out_in_a_signature_ends_its_sessions() {
+    on_a_card(|world, reader| {
+        let token = token(world);
+        make_key(token, b"key");
+        let card = reader.card();
+        let mut handles = Vec::new();
+        for when in BOTH {
+            let (session, idle) = (user(token), token.read_only_session());
+            let key = pair(session, b"key");
+            // No handle comes again for what may be another card's object.
+            assert!(!handles.contains(&key.private) && !handles.contains(&key.public));
+            for old in handles.drain(..) {
+                session
+                    .get(old, CKA_CLASS)
+                    .refused(CKR_OBJECT_HANDLE_INVALID);
+            }
+            card.pull_at(AUTHENTICATE, when);
+            ended_by_removal(session, signs(session, key));
+            is_over(idle);
+            is_refused(token, CKR_TOKEN_NOT_PRESENT);
+            handles.extend([key.private, key.public]);
+
+            card.insert();
+            let session = token.session();
+            assert_eq!(session.state(), CKS_RW_PUBLIC_SESSION);
+            let private = on_token(b"key").set(CKA_CLASS, CKO_PRIVATE_KEY);
+            assert_eq!(session.find(&private), Ok(vec![]));
+            session.login(CKU_USER, USER).unwrap();
+            signs(session, pair(session, b"key")).unwrap();
+            session.close().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_card_pulled_out_in_a_login_or_a_search_ends_the_session() {
+    on_a_card(|world, reader| {
+        let token = token(world);
+        make_key(token, b"key");
+        let card = reader.card();
+        for when in BOTH {
+            let session = token.session();
+            card.pull_at(VERIFY, when);
+            ended_by_removal(session, session.login(CKU_USER, USER));
+            card.insert();
+            for nth in [1, 3] {
+                let session = user(token);
+                card.pull_at_nth(GET_DATA, when, nth);
+                ended_by_removal(session, session.find(&Template::new()));
+                card.insert();
+            }
+            let session = user(token);
+            signs(session, pair(session, b"key")).unwrap();
+            session.close().unwrap();
+        }
+    });
+}
+
+/// Whatever is cut off, the objects afterwards are those before the call or those after it.
+#[test]
+fn a_card_pulled_out_in_a_change_has_the_old_objects_or_the_new() {
+    on_a_card(|world, reader| {
+        let token = token(world);
+        let card = reader.card();
+        let objects = |session: Session| {
+            let found = session.find(&Template::new().set(CKA_TOKEN, true)).unwrap();
+            let mut classes: Vec<_> = found
+                .iter()
+                .map(|object| session.get_ulong(*object, CKA_CLASS))
+                .collect();
+            classes.sort_unstable();
+            classes.retain(|class| *class != CKO_DATA);
+            classes
+        };
+        let [certificate, public, private] = [CKO_CERTIFICATE, CKO_PUBLIC_KEY, CKO_PRIVATE_KEY];
+        let ec = Template::new().set(CKA_EC_PARAMS, Curve::P256.params);
+        // The key is made before its objects are written: they are there or not.
+        for (instruction, when, after) in [
+            (GENERATE, When::Before, vec![]),
+            (GENERATE, When::After, vec![]),
+            (PUT_DATA, When::Before, vec![]),
+            (PUT_DATA, When::After, vec![public, private]),
+        ] {
+            let session = officer(token);
+            card.pull_at(instruction, when);
+            let key = on_token(b"key");
+            let made = session.generate_key_pair(CKM_EC_KEY_PAIR_GEN, &ec.clone().with(&key), &key);
+            ended_by_removal(session, made);
+            card.insert();
+            let session = user(token);
+            assert_eq!(objects(session), after, "{instruction:x} {when:?}");
+            session.close().unwrap();
+        }
+        let session = user(token);
+        signs(session, pair(session, b"key")).unwrap();
+        session.close().unwrap();
+        for (when, after) in [
+            (When::Before, vec![public, private]),
+            (When::After, vec![certificate, public, private]),
+        ] {
+            let session = officer(token);
+            card.pull_at(PUT_DATA, when);
+            ended_by_removal(session, session.create(&certificate_on_token()));
+            card.insert();
+            let session = user(token);
+            assert_eq!(objects(session), after, "certificate {when:?}");
+            session.close().unwrap();
+        }
+        for (when, after) in [
+            (When::Before, vec![certificate, public, private]),
+            (When::After, vec![public, private]),
+        ] {
+            let session = officer(token);
+            let object = session.find_one(&certificate_on_token());
+            card.pull_at(PUT_DATA, when);
+            ended_by_removal(session, session.destroy(object));
+            card.insert();
+            let session = user(token);
+            assert_eq!(objects(session), after, "destruction {when:?}");
+            signs(session, pair(session, b"key")).unwrap();
+            session.close().unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_session_whose_card_was_pulled_out_idle_is_over() {
+    on_a_card(|world, reader| {
+        let token = token(world);
+        make_key(token, b"key");
+        let card = reader.card();
+        // With a moment for pcscd to notice and without, and put back before anybody looks.
+        for back in [false, true] {
+            let (session, other) = (user(token), token.session());
+            card.pull();
+            card.await_out();
+            if back {
+                card.insert();
+            }
+            is_over(session);
+            is_over(other);
+            if !back {
+                card.insert();
+            }
+            let session = token.session();
+            assert_eq!(session.state(), CKS_RW_PUBLIC_SESSION);
+            session.login(CKU_USER, USER).unwrap();
+            signs(session, pair(session, b"key")).unwrap();
+            session.close().unwrap();
+        }
+    });
+}
+
+#[test]
+fn two_cards_are_two() {
+    on_a_card(|world, reader| {
+        reader.second_card().insert();
+        let module = world.module();
+        let [one, other] = [0, 1].map(|number| token_in(module, number));
+        let [first, second] = [one, other].map(|token| {
+            make_key(token, b"key");
+            let session = user(token);
+            (session, pair(session, b"key"))
+        });
+        let point = |(session, key): (Session, Pair)| session.get(key.public, CKA_EC_POINT);
+        assert_ne!(point(first).unwrap(), point(second).unwrap());
+        for (at, key) in [(first, second), (second, first)] {
+            at.0.get(key.1.public, CKA_CLASS)
+                .refused(CKR_OBJECT_HANDLE_INVALID);
+            at.0.sign(CKM_ECDSA_SHA256, key.1.private, b"data")
+                .refused(CKR_KEY_HANDLE_INVALID);
+            signs(at.0, at.1).unwrap();
+        }
+        reader.card().pull_at(AUTHENTICATE, When::Before);
+        ended_by_removal(first.0, signs(first.0, first.1));
+        signs(second.0, second.1).unwrap();
+        assert_eq!(second.0.state(), CKS_RW_USER_FUNCTIONS);
+    });
+}
+
+/// A card of the same kind in the place of the one that was there, while nobody could see it: it is
+/// not taken for that, and does not get its PIN.
+#[test]
+fn another_card_in_the_same_place_is_another() {
+    on_a_card(|world, mut reader| {
+        let token = token(world);
+        make_key(token, b"key");
+        let session = user(token);
+        let key = pair(session, b"key");
+        signs(session, key).unwrap();
+        reader.stop();
+        let card = |number: u8| world.path(format!("reader/card-{number}"));
+        std::fs::rename(card(1), world.path("aside")).unwrap();
+        std::fs::rename(card(2), card(1)).unwrap();
+        std::fs::rename(world.path("aside"), card(2)).unwrap();
+        let reader = Reader::start(&world.path(""));
+        ended_by_removal(session, signs(session, key));
+        assert_eq!(sent(&reader, VERIFY), 0);
+        let session = token.session();
+        assert_eq!(session.find(&on_token(b"key")), Ok(vec![]));
+        session.login(CKU_USER, USER).unwrap();
+    });
+}
+
+// ---- polling, and what a signature costs
+
+#[test]
+fn polling_does_not_disturb_the_card() {
+    on_a_card(|world, reader| {
+        let token = token(world);
+        make_key(token, b"key");
+        let card = reader.card();
+        let session = token.session();
+        let polled = || {
+            token.info();
+            card.reset_apdus();
+            for _ in 0..1000 {
+                session.info().unwrap();
+                slot_info(token.module, token.slot);
+                token.module.slots().unwrap();
+            }
+            assert_eq!(card.apdus(), 0);
+            for _ in 0..10 {
+                token.info();
+            }
+            card.apdus()
+        };
+        // How many tries the PIN has is asked of the card; who is logged in has a right one.
+        assert_eq!(polled(), 10);
+        session.login(CKU_USER, USER).unwrap();
+        assert_eq!(polled(), 0);
+        let key = pair(session, b"key");
+        card.reset_apdus();
+        for _ in 0..10 {
+            session
+                .sign(CKM_ECDSA_SHA256, key.private, b"data")
+                .unwrap();
+        }
+        assert_eq!(card.apdus(), 10);
+    });
+}
+
+#[test]
+fn a_signature_is_one_command() {
+    on_a_card(|world, reader| assert_eq!(rsa_signature(world, &reader), 1));
+}
+
+/// 266 bytes there are two commands, 264 bytes back are two answers.
+#[test]
+fn a_signature_of_a_short_card_is_three() {
+    on_a_short_card(|world, reader| assert_eq!(rsa_signature(world, &reader), 3));
+}
+
+/// How many APDUs a signature with RSA 2048 costs.
+fn rsa_signature(world: &World, reader: &Reader) -> usize {
+    let token = token(world);
+    let session = officer(token);
+    session.pair(
+        CKM_RSA_PKCS_KEY_PAIR_GEN,
+        &rsa_public(2048),
+        &on_token(b"key"),
+    );
+    session.close().unwrap();
+    let session = user(token);
+    let key = pair(session, b"key");
+    let card = reader.card();
+    let mut costs = [0; 3];
+    for cost in &mut costs {
+        card.reset_apdus();
+        let signature = session
+            .sign(CKM_SHA256_RSA_PKCS, key.private, b"data")
+            .unwrap();
+        *cost = card.apdus();
+        session
+            .verify(CKM_SHA256_RSA_PKCS, key.public, b"data", &signature)
+            .unwrap();
+    }
+    assert_eq!(costs, [costs[0]; 3]);
+    costs[0]
+}
+
+// ---- others at the card
+
+const LOGOUT: &str = "0020ff80";
+const SELECTION: &str = "00a4040005a000000308";
+
+#[test]
+fn what_others_do_between_two_signatures_costs_no_login() {
+    on_a_card(|world, reader| {
+        let token = token(world);
+        make_key(token, b"key");
+        let session = user(token);
+        let key = pair(session, b"key");
+        signs(session, key).unwrap();
+        let card = reader.card();
+        for others in [
+            // They select, log out, ask, log in with a wrong PIN, select nothing that there is.
+            &[SELECTION][..],
+            &[LOGOUT],
+            &[SELECTION, LOGOUT],
+            &["00a4040005a000000397"],
+            &[SELECTION, "0020008008393939393939ffff", LOGOUT],
+        ] {
+            send(world, others);
+            signs(session, key).unwrap();
+            assert_eq!(session.state(), CKS_RW_USER_FUNCTIONS);
+        }
+        run(world, "opensc-tool", &["--reset"]);
+        card.reset_apdus();
+        signs(session, key).unwrap();
+        // Selection, who are you, PIN, signature.
+        assert!(card.apdus() <= 5, "{}", card.apdus());
+        run(world, "opensc-tool", &["--reset"]);
+        // A search, a change of the PIN and a login are as robust.
+        session.set_pin(USER, "111111").unwrap();
+        run(world, "opensc-tool", &["--reset"]);
+        signs(session, key).unwrap();
+        session.logout().unwrap();
+        run(world, "opensc-tool", &["--reset"]);
+        session.login(CKU_USER, "111111").unwrap();
+        send(world, &[SELECTION, LOGOUT]);
+        assert_eq!(tries_left(world), "63C3");
+    });
+}
+
+#[test]
+fn a_pin_that_others_have_changed_costs_one_try() {
+    on_a_card(|world, _reader| {
+        let token = token(world);
+        make_key(token, b"key");
+        let session = user(token);
+        let key = pair(session, b"key");
+        signs(session, key).unwrap();
+        let change = [
+            "-r",
+            "Virtual",
+            "-a",
+            "change-pin",
+            "-P",
+            USER,
+            "-N",
+            "654321",
+        ];
+        run(world, "yubico-piv-tool", &change);
+        run(world, "opensc-tool", &["--reset"]);
+        signs(session, key).refused(CKR_USER_NOT_LOGGED_IN);
+        assert_eq!(session.state(), CKS_RW_PUBLIC_SESSION);
+        for _ in 0..5 {
+            signs(session, key).refused(CKR_KEY_HANDLE_INVALID);
+        }
+        assert_eq!(tries_left(world), "63C2");
+        session.logout().refused(CKR_USER_NOT_LOGGED_IN);
+        // The user logs in again, and goes on.
+        session.login(CKU_USER, "654321").unwrap();
+        signs(session, pair(session, b"key")).unwrap();
+        session.logout().unwrap();
+        assert_eq!(tries_left(world), "63C3");
+    });
+}
+
+#[test]
+fn processes_and_threads_sign_at_once() {
+    on_a_card(|world, _reader| {
+        world.process(|| make_key(token(world), b"key"));
+        let sign = || {
+            let session = user(token(world));
+            let sign = |_| {
+                std::thread::spawn(move || {
+                    let key = pair(session, b"key");
+                    let session = Token {
+                        module: session.module,
+                        slot: slot(session.module, 0),
+                    }
+                    .session();
+                    for _ in 0..10 {
+                        signs(session, key).unwrap();
+                    }
+                })
+            };
+            let threads: Vec<_> = (0..4).map(sign).collect();
+            threads
+                .into_iter()
+                .for_each(|thread| thread.join().unwrap());
+        };
+        for process in [world.start(sign), world.start(sign)] {
+            process.succeeds();
+        }
+        // Nobody has spent a try of the PIN.
+        send(world, &[SELECTION, LOGOUT]);
+        assert_eq!(tries_left(world), "63C3");
+    });
+}
+
+#[test]
+fn a_forked_child_signs_beside_its_parent() {
+    on_a_card(|world, _reader| {
+        let token = token(world);
+        make_key(token, b"key");
+        let session = user(token);
+        let key = pair(session, b"key");
+        signs(session, key).unwrap();
+        world.process(|| {
+            session.info().refused(CKR_CRYPTOKI_NOT_INITIALIZED);
+            token.module.initialize().unwrap();
+            let session = user(token_in(token.module, 0));
+            signs(session, pair(session, b"key")).unwrap();
+            token.module.finalize().unwrap();
+        });
+        signs(session, key).unwrap();
+        world.process(|| {
+            // It never looks at the module, and its end is not its parent's.
+        });
+        signs(session, key).unwrap();
     });
 }

@@ -23,23 +23,23 @@ pub const PUT_DATA: u8 = 0xdb;
 
 /// Runs `body` in a process that has a reader of its own, a new card in its first slot.
 #[track_caller]
-pub fn on_a_card(body: impl FnOnce(&World, &Reader)) {
+pub fn on_a_card(body: impl FnOnce(&World, Reader)) {
     with_reader(Reader::start, body);
 }
 
 /// The same with cards that understand short APDUs only.
 #[track_caller]
-pub fn on_a_short_card(body: impl FnOnce(&World, &Reader)) {
+pub fn on_a_short_card(body: impl FnOnce(&World, Reader)) {
     with_reader(Reader::start_short, body);
 }
 
 #[track_caller]
-fn with_reader(start: fn(&Path) -> Reader, body: impl FnOnce(&World, &Reader)) {
+fn with_reader(start: fn(&Path) -> Reader, body: impl FnOnce(&World, Reader)) {
     isolated_on(&[SOFTWARE], |world| {
         let directory = world.path("");
         set("NODETOKEN_CARD", "pcsc");
         set("PCSCLITE_CSOCK_NAME", Reader::socket(&directory));
-        body(world, &start(&directory));
+        body(world, start(&directory));
     });
 }
 
@@ -106,6 +106,13 @@ fn logged_in(token: Token, who: CK_USER_TYPE, pin: &str) -> Session {
 
 pub fn on_token(id: &[u8]) -> Template {
     Template::new().set(CKA_TOKEN, true).set(CKA_ID, id)
+}
+
+/// A certificate, for whatever key, as an object on the token.
+pub fn certificate_on_token() -> Template {
+    certificate()
+        .set(CKA_TOKEN, true)
+        .set(CKA_ID, b"certificate")
 }
 
 /// Has the card make a key on P-256 with a CKA_ID; nobody is logged in afterwards.
