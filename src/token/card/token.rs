@@ -316,6 +316,11 @@ impl Token for CardToken {
             application.write(talk, login, &objects, replaced)
         });
         self.changed();
+        let is_data = |object: &NewObject| object.attributes.class() == Some(CKO_DATA);
+        if done.is_ok() && objects.iter().any(is_data) {
+            // Data objects are read from here on: the new one is among them.
+            self.read(Extent::Everything, None)?;
+        }
         done
     }
 
