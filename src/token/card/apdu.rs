@@ -38,6 +38,11 @@ impl Status {
         self.0 as u8
     }
 
+    /// The card has failed; that says nothing of what it was asked (ISO 7816-4, table 6).
+    pub(super) fn is_breakdown(self) -> bool {
+        matches!(self.sw1(), 0x64 | 0x65 | 0x6f)
+    }
+
     /// Tries that a PIN has left: `63Cx`, or none where it is blocked.
     pub(super) fn tries_left(self) -> Option<u8> {
         match self {
@@ -117,7 +122,6 @@ pub(super) use refuse;
 pub(super) fn error_of(status: Status, what: &str) -> Error {
     let rv = match status.0 {
         0x6982 => CKR_USER_NOT_LOGGED_IN,
-        0x6983 => CKR_PIN_LOCKED,
         0x6a84 => CKR_DEVICE_MEMORY,
         0x6a81 | 0x6d00 | 0x6e00 => CKR_FUNCTION_NOT_SUPPORTED,
         _ => CKR_DEVICE_ERROR,

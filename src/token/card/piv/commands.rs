@@ -127,6 +127,10 @@ fn judge(response: Response, who: &str) -> Result<()> {
             CKR_PIN_INVALID,
             "the card does not take such a {who}: PIV asks for 6 to 8 digits"
         ),
+        (Status::NOT_ALLOWED, _) => refuse!(
+            CKR_DEVICE_ERROR,
+            "the card does not take the {who} now: by radio it may ask for secure messaging"
+        ),
         _ => response.done().map(drop),
     }
 }
@@ -141,7 +145,13 @@ pub(super) fn verify(talk: &mut Talk<'_>, reference: Reference, pin: &[u8]) -> R
         data: &data,
         response: Expected::Nothing,
     })?;
-    judge(response, "PIN")
+    match response.status {
+        Status::WRONG_DATA => refuse!(
+            CKR_PIN_INCORRECT,
+            "the card knows that this cannot be the PIN"
+        ),
+        _ => judge(response, "PIN"),
+    }
 }
 
 /// VERIFY without a PIN: how many tries it has left; `None` where it is verified.
@@ -382,8 +392,11 @@ pub(super) fn witness(talk: &mut Talk<'_>, algorithm: u8) -> Result<Option<Vec<u
         &asked,
         Expected::Short,
     )?;
-    if response.status != Status::DONE {
-        return Ok(None);
+    match response.status {
+        Status::DONE => {}
+        Status::BLOCKED => return refuse!(CKR_PIN_LOCKED, "the management key is locked"),
+        status if status.is_breakdown() => {}
+        _ => return Ok(None),
     }
     let data = response.done()?;
     let answer = tlv::all(tlv::value_of(&data, 0x7c)?)?;

@@ -396,14 +396,8 @@ impl Application for Piv {
 
     fn verify(&mut self, talk: &mut Talk<'_>, user: User, pin: &[u8]) -> Result<()> {
         match user {
-            User::User if !(PIN_LEN.0..=PIN_LEN.1).contains(&pin.len()) => refuse!(
-                CKR_PIN_INCORRECT,
-                "a PIN of {} bytes cannot be right: PIV has {} to {}; nothing was sent",
-                pin.len(),
-                PIN_LEN.0,
-                PIN_LEN.1
-            ),
             User::User => {
+                check_old_pin(pin)?;
                 let reference = self.pin(talk)?;
                 commands::verify(talk, reference, pin)
             }
@@ -495,6 +489,7 @@ impl Application for Piv {
         new: &[u8],
     ) -> Result<()> {
         if user == User::User {
+            check_old_pin(old)?;
             check_new_pin(new)?;
             let reference = self.pin(talk)?;
             return commands::change(talk, reference, old, new);
@@ -552,6 +547,20 @@ impl Application for Piv {
     ) -> Result<()> {
         self.update_objects(talk, login, ids, change)
     }
+}
+
+/// A PIN that cannot be right would cost a try.
+fn check_old_pin(pin: &[u8]) -> Result<()> {
+    if (PIN_LEN.0..=PIN_LEN.1).contains(&pin.len()) {
+        return Ok(());
+    }
+    refuse!(
+        CKR_PIN_INCORRECT,
+        "a PIN of {} bytes cannot be right: PIV has {} to {}; nothing was sent",
+        pin.len(),
+        PIN_LEN.0,
+        PIN_LEN.1
+    )
 }
 
 fn check_new_pin(pin: &[u8]) -> Result<()> {
