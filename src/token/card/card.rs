@@ -356,6 +356,19 @@ impl Card {
         (state.removals == self.removals()).then(|| found.identity.clone())
     }
 
+    /// [`Application::takes_padded_blocks`], without a turn at the card where that is known.
+    pub(super) fn takes_padded_blocks(&self) -> Result<bool> {
+        {
+            let state = self.state.locked();
+            if let Some(found) = &state.found
+                && state.removals == self.removals()
+            {
+                return Ok(found.application.takes_padded_blocks());
+            }
+        }
+        self.visit(&mut |_, application, _| Ok(application.takes_padded_blocks()))
+    }
+
     /// Who is logged in.
     pub(super) fn user(&self) -> Option<User> {
         self.state.locked().login.user.as_ref().map(|login| login.0)
