@@ -3,7 +3,7 @@
 //! All of them see the same card, on which our module has made keys with certificates: of a key without one OpenSC
 //! knows nothing. Whatever is measured runs in a process of its own and alone, because programs that share a card end
 //! each other's logins; the modules take turns in rounds. Beside the time stands the number of APDUs: the virtual card
-//! answers in no time, and with a real one they are what the time goes to.
+//! answers in no time, and with a real one they are what the time goes to. A ratio is our rate divided by theirs.
 //!
 //! Needs the Debian packages pcscd, vsmartcard-vpcd and opensc-pkcs11, and for the other module ykcs11.
 
@@ -367,21 +367,20 @@ fn table(cases: &[Case], rows: &[Vec<Cell>], names: &[String], versions: &[Strin
     for (name, version) in names.iter().zip(versions) {
         let _ = writeln!(text, "{name:width$}  {version}");
     }
-    let _ = writeln!(
-        text,
-        "\n{:18} {:width$} {:>10} {:>10} {:>6} {:>8} {:>8}",
-        "", "", "best", "one", "", "we are", "we are"
-    );
-    let _ = writeln!(
-        text,
-        "{:18} {:width$} {:>10} {:>10} {:>6} {:>8} {:>8}",
-        "case", "module", "a second", "takes", "APDUs", "faster", "faster"
-    );
-    let _ = writeln!(
-        text,
-        "{:18} {:width$} {:>10} {:>10} {:>6} {:>8} {:>8}",
-        "", "", "", "", "", "by clock", "by CPU"
-    );
+    for (newline, [case, name, best, one, apdus, clock, cpu]) in [
+        ("\n", ["", "", "best", "one", "", "ratio", "ratio"]),
+        (
+            "",
+            [
+                "case", "module", "a second", "takes", "APDUs", "by clock", "by CPU",
+            ],
+        ),
+    ] {
+        let _ = writeln!(
+            text,
+            "{newline}{case:18} {name:width$} {best:>10} {one:>10} {apdus:>6} {clock:>8} {cpu:>8}"
+        );
+    }
     for (case, cells) in cases.iter().zip(rows) {
         for (index, (name, cell)) in names.iter().zip(cells).enumerate() {
             let case = if index == 0 { case.name.as_str() } else { "" };
