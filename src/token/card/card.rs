@@ -40,9 +40,31 @@ struct State {
     found: Option<Found>,
     /// The card has none of the applications: it need not be asked again, however often clients do.
     stranger: bool,
-    /// The application is selected, and who is logged in is verified, as far as we know.
-    selected: bool,
+    selection: Selection,
     login: Login,
+}
+
+/// What is known of the card's state.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Selection {
+    /// It was reset, or the way to it is new: it may even be another card.
+    #[default]
+    Unknown,
+    /// It is the same card. Another program may have selected something else.
+    Doubtful,
+    /// The application is selected, and who is logged in is verified, as far as we know.
+    Valid,
+}
+
+/// How a visit begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    /// With what is selected and verified.
+    Usual,
+    /// With the application selected by this very visit.
+    Anew,
+    /// The same, for a visit that verifies the PIN of who is logged in by itself.
+    AnewForPin,
 }
 
 struct Found {
@@ -97,15 +119,15 @@ impl Card {
     /// `CKR_TOKEN_NOT_PRESENT`, `CKR_DEVICE_REMOVED` where the card is taken out meanwhile,
     /// `CKR_TOKEN_NOT_RECOGNIZED`.
     pub(super) fn visit<T>(&self, visit: &mut Visit<'_, T>) -> Result<T> {
-        self.visit_as(false, visit)
+        self.visit_as(Beginning::Usual, visit)
     }
 
     /// The same, with the application selected by this very visit: before a PIN is sent.
     pub(super) fn visit_anew<T>(&self, visit: &mut Visit<'_, T>) -> Result<T> {
-        self.visit_as(true, visit)
+        self.visit_as(Beginning::Anew, visit)
     }
 
-    fn visit_as<T>(&self, anew: bool, visit: &mut Visit<'_, T>) -> Result<T> {
+    fn visit_as<T>(&self, beginning: Beginning, visit: &mut Visit<'_, T>) -> Result<T> {
         let mut state = self.state.locked();
         let known = self.removals();
         if state.removals != known {
@@ -114,11 +136,13 @@ impl Card {
                 ..State::default()
             };
         }
-        state.selected &= !anew;
+        if beginning != Beginning::Usual && state.selection == Selection::Valid {
+            state.selection = Selection::Doubtful;
+        }
         for _ in 0..TRIES {
-            match self.converse(&mut state, visit) {
+            match self.converse(&mut state, beginning, visit) {
                 Ok(done) => return Ok(done),
-                Err(Failure::Fault(Fault::Reset)) => state.selected = false,
+                Err(Failure::Fault(Fault::Reset)) => state.selection = Selection::Unknown,
                 Err(Failure::Fault(Fault::Removed)) => return Err(self.gone(&mut state)),
                 Err(Failure::Fault(Fault::Error(error))) => return Err(error),
                 Err(Failure::Refused { status, what }) => return Err(error_of(status, what)),
@@ -151,7 +175,12 @@ impl Card {
         Error::new(rv, format!("the card of {} {what}", self.reader.name()))
     }
 
-    fn converse<T>(&self, state: &mut State, visit: &mut Visit<'_, T>) -> Told<T> {
+    fn converse<T>(
+        &self,
+        state: &mut State,
+        beginning: Beginning,
+        visit: &mut Visit<'_, T>,
+    ) -> Told<T> {
         if state.stranger {
             return Err(self.not_recognized());
         }
@@ -159,12 +188,12 @@ impl Card {
             Some(channel) => channel,
             none => {
                 let channel = self.reader.connect()?;
-                state.selected = false;
+                state.selection = Selection::Unknown;
                 none.insert(channel)
             }
         };
         if let Err(fault) = channel.begin() {
-            state.selected = false;
+            state.selection = Selection::Unknown;
             if !matches!(fault, Fault::Reset) {
                 state.channel = None;
             }
@@ -177,9 +206,10 @@ impl Card {
             rules: &self.rules,
             found: &mut state.found,
             stranger: &mut state.stranger,
-            selected: &mut state.selected,
+            selection: &mut state.selection,
             login: &mut state.login,
             login_lost: &self.login_lost,
+            verifies: beginning == Beginning::AnewForPin,
         }
         .hold(visit);
         channel.end();
@@ -230,21 +260,24 @@ struct Conversation<'a, 'b> {
     rules: &'a config::Card,
     found: &'a mut Option<Found>,
     stranger: &'a mut bool,
-    selected: &'a mut bool,
+    selection: &'a mut Selection,
     login: &'a mut Login,
     login_lost: &'a AtomicBool,
+    /// The visit verifies the PIN of who is logged in.
+    verifies: bool,
 }
 
 impl Conversation<'_, '_> {
     fn hold<T>(mut self, visit: &mut Visit<'_, T>) -> Told<T> {
-        let fresh = !*self.selected;
+        let fresh = *self.selection != Selection::Valid;
         if fresh {
-            self.select(true)?;
+            self.select()?;
         }
         match self.run(visit) {
             // Another program may have selected something else, or ended our login.
             Err(Failure::Refused { .. }) if !fresh => {
-                self.select(false)?;
+                *self.selection = Selection::Doubtful;
+                self.select()?;
                 self.run(visit)
             }
             told => told,
@@ -260,22 +293,25 @@ impl Conversation<'_, '_> {
 
     /// Selects the application, and verifies the PIN of who is logged in. After a reset the card may
     /// be another one: it has to say who it is before it gets the PIN.
-    fn select(&mut self, after_reset: bool) -> Told<()> {
-        *self.selected = false;
+    fn select(&mut self) -> Told<()> {
+        let before = std::mem::take(self.selection);
         let Some(found) = self.found else {
             *self.found = Some(self.find()?);
-            *self.selected = true;
+            *self.selection = Selection::Valid;
             return Ok(());
         };
         if select(self.talk, found.row)?.is_err() {
             return Err(Fault::Removed.into());
         }
         found.application.selected();
-        if after_reset && found.application.identity(self.talk)? != found.identity {
+        if before == Selection::Unknown && found.application.identity(self.talk)? != found.identity
+        {
             return Err(Fault::Removed.into());
         }
-        *self.selected = true;
-        if let Some((user, pin)) = &self.login.user {
+        *self.selection = Selection::Valid;
+        if let Some((user, pin)) = &self.login.user
+            && !self.verifies
+        {
             let verified = found.application.resume(self.talk, *user, pin);
             if let Err(Failure::Fault(Fault::Error(refusal))) = verified {
                 // Another try would be another wrong one.
@@ -350,6 +386,19 @@ impl Card {
         (state.removals == self.removals()).then(|| found.identity.clone())
     }
 
+    /// [`Application::takes_padded_blocks`], without a turn at the card where that is known.
+    pub(super) fn takes_padded_blocks(&self) -> Result<bool> {
+        {
+            let state = self.state.locked();
+            if let Some(found) = &state.found
+                && state.removals == self.removals()
+            {
+                return Ok(found.application.takes_padded_blocks());
+            }
+        }
+        self.visit(&mut |_, application, _| Ok(application.takes_padded_blocks()))
+    }
+
     /// Who is logged in.
     pub(super) fn user(&self) -> Option<User> {
         self.state.locked().login.user.as_ref().map(|login| login.0)
@@ -373,7 +422,7 @@ impl Card {
 
     /// Checks the PIN of one key and keeps it for its next use.
     pub(super) fn confirm(&self, key: &ObjectId, pin: &[u8]) -> Result<()> {
-        self.visit_anew(&mut |talk, application, login| {
+        self.visit_as(Beginning::AnewForPin, &mut |talk, application, login| {
             let kept = Secret::copy_of(pin)?;
             application.verify(talk, User::User, pin)?;
             login.confirmed = Some((*key, kept));
@@ -402,6 +451,6 @@ impl Card {
     pub(super) fn forget(&self) {
         let mut state = self.state.locked();
         state.found = None;
-        state.selected = false;
+        state.selection = Selection::Unknown;
     }
 }

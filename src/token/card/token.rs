@@ -19,7 +19,8 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// How long what was read of a card is taken for what is on it: another program may have written.
-const FRESH: Duration = Duration::from_secs(30);
+/// With what an application remembers by itself it is half a minute at most.
+const FRESH: Duration = Duration::from_secs(25);
 
 /// The token in one reader.
 pub(super) struct CardToken {
@@ -250,9 +251,7 @@ impl Token for CardToken {
             return Ok(Arc::new(engine::PrivateKey::from_parts(&parts)?));
         }
         let parts = key::public_parts(&object.attributes)?;
-        let padded = self
-            .card
-            .visit(&mut |_, application, _| Ok(application.takes_padded_blocks()))?;
+        let padded = self.card.takes_padded_blocks()?;
         let card = Arc::clone(&self.card);
         Ok(Arc::new(Key::new(card, object.id, parts, padded)?))
     }

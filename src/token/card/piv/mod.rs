@@ -36,6 +36,7 @@ use der::asn1::ObjectIdentifier;
 use slots::{DATA_OBJECTS, DataObject, KeySlot};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// Application identifier, without the version (SP 800-73-4 Part 1, 2.2).
@@ -54,6 +55,9 @@ const MANY_TRIES: u8 = 3;
 const GUID: u32 = 0x34;
 const FASC_N: u32 = 0x30;
 const APPLICATION_LABEL: u32 = 0x50;
+/// How long a reading serves another look: a client finds a certificate, logs in, and finds its key.
+/// What others write is seen that much later, which the token takes into account.
+const LATELY: Duration = Duration::from_secs(5);
 /// The oldest YubiKey that says what keys it has.
 const METADATA_SINCE: [u8; 3] = [5, 3, 0];
 
@@ -72,6 +76,17 @@ struct Piv {
     version: Option<Option<[u8; 3]>>,
     /// What was last read of the certificates' data objects.
     contents: BTreeMap<u8, Content>,
+    /// When that was, and the key history of then, unless something has changed since.
+    reading: Option<Reading>,
+    /// Algorithms of the keys in `contents` that were used: it takes longer to parse a certificate
+    /// than to check a signature.
+    algorithms: BTreeMap<ObjectId, u8>,
+}
+
+/// A reading of the certificates' data objects.
+struct Reading {
+    since: Instant,
+    history: Option<Zeroizing<Vec<u8>>>,
 }
 
 /// The application that SELECT has answered for.
@@ -91,6 +106,8 @@ pub(super) fn open(answer: &[u8], rules: &Card) -> Box<dyn Application> {
         managed: false,
         version: None,
         contents: BTreeMap::new(),
+        reading: None,
+        algorithms: BTreeMap::new(),
     })
 }
 
@@ -139,6 +156,7 @@ impl Piv {
     /// Reads the certificates' data objects: those that every card has, and as many retired ones as
     /// the key history says. A YubiKey keeps no history: there each is asked for.
     fn read_contents(&mut self, talk: &mut Talk<'_>) -> Result<()> {
+        let since = Instant::now();
         let mut contents = BTreeMap::new();
         for slot in slots::main() {
             contents.insert(slot.reference, self.read_content(talk, slot)?);
@@ -173,7 +191,39 @@ impl Piv {
             }
         }
         self.contents = contents;
+        self.algorithms.clear();
+        self.reading = Some(Reading { since, history });
         Ok(())
+    }
+
+    /// What is in the certificates' data objects is not known any more.
+    fn forget_reading(&mut self) {
+        self.reading = None;
+        self.algorithms.clear();
+    }
+
+    /// The value of a data object; that of the key history has been read with the certificates.
+    fn value(&self, talk: &mut Talk<'_>, kind: &DataObject) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        match &self.reading {
+            Some(reading) if kind.tag == slots::KEY_HISTORY.tag => Ok(reading.history.clone()),
+            _ => commands::get(talk, kind.tag),
+        }
+    }
+
+    /// The algorithm by which a key is used.
+    fn algorithm(&mut self, talk: &mut Talk<'_>, slot: KeySlot, id: &ObjectId) -> Result<u8> {
+        if let Some(known) = self.algorithms.get(id) {
+            return Ok(*known);
+        }
+        let Some(public) = self.content(talk, slot)?.public() else {
+            return refuse!(
+                CKR_DEVICE_ERROR,
+                "the key's certificate is gone from the card"
+            );
+        };
+        let algorithm = commands::algorithm_of(&commands::spec_of(&public))?;
+        self.algorithms.insert(*id, algorithm);
+        Ok(algorithm)
     }
 
     /// What a YubiKey knows of a key that has no certificate yet.
@@ -270,7 +320,7 @@ impl Piv {
     }
 
     fn data_object(&self, talk: &mut Talk<'_>, kind: &DataObject) -> Result<Option<Stored>> {
-        let Some(value) = commands::get(talk, kind.tag)? else {
+        let Some(value) = self.value(talk, kind)? else {
             return Ok(None);
         };
         let mut attributes = Attributes::new();
@@ -327,6 +377,8 @@ impl Application for Piv {
     }
 
     fn identity(&mut self, talk: &mut Talk<'_>) -> Result<Identity> {
+        // Who asks does not know whether it is the same card, or who was at it.
+        self.forget_reading();
         let chuid = commands::get(talk, slots::CHUID.tag)?.unwrap_or_default();
         let objects = tlv::all(&chuid).unwrap_or_default();
         let given = |tag| {
@@ -374,7 +426,10 @@ impl Application for Piv {
         extent: Extent,
         user: Option<User>,
     ) -> Result<Vec<Stored>> {
-        self.read_contents(talk)?;
+        let lately = |reading: &Reading| reading.since.elapsed() < LATELY;
+        if !self.reading.as_ref().is_some_and(lately) {
+            self.read_contents(talk)?;
+        }
         let mut objects: Vec<_> = self
             .objects()?
             .into_iter()
@@ -422,6 +477,8 @@ impl Application for Piv {
     }
 
     fn end_login(&mut self, talk: &mut Talk<'_>) -> Result<()> {
+        // Who logs in again wants to see what is new.
+        self.forget_reading();
         let pin = self.pin(talk)?;
         commands::end_login(talk, pin)
     }
@@ -437,13 +494,7 @@ impl Application for Piv {
         let Some(slot) = KeySlot::of(reference) else {
             return refuse!(CKR_KEY_HANDLE_INVALID, "the object is no key of the card");
         };
-        let Some(public) = self.content(talk, slot)?.public() else {
-            return refuse!(
-                CKR_DEVICE_ERROR,
-                "the key's certificate is gone from the card"
-            );
-        };
-        let algorithm = commands::algorithm_of(&commands::spec_of(&public))?;
+        let algorithm = self.algorithm(talk, slot, id)?;
         let input = match operation {
             Operation::Rsa(block) => block,
             Operation::Ecdsa(input) | Operation::Ed25519(input) => input,

@@ -125,6 +125,7 @@ impl Piv {
         commands::algorithm_of(spec)?;
         self.administer(talk, login)?;
         self.read_contents(talk)?;
+        self.forget_reading();
         let mut refusal = None;
         for slot in self.places_for_key(private)? {
             match commands::generate(talk, slot.reference, spec) {
@@ -349,6 +350,7 @@ impl Piv {
 
     /// Writes what was planned.
     fn carry_out(&mut self, talk: &mut Talk<'_>, plan: Plan) -> Result<()> {
+        self.forget_reading();
         let mut values = Vec::new();
         for (reference, content) in &plan.contents {
             if let Some(slot) = KeySlot::of(*reference) {
