@@ -7,6 +7,7 @@
 //! | `card` | one reader: finding the application, keeping it, recovering |
 //! | `application` | what a card can be, and the table of those that are known |
 //! | `piv` | PIV |
+//! | `objects` | the PKCS#11 objects of a key and its certificate |
 //! | `apdu`, `tlv` | commands and responses; data objects |
 //! | `transport` | reader and channel |
 //! | `pcsc`, `device` | the two kinds of them: PC/SC, and a device or socket that carries APDUs |
@@ -17,6 +18,7 @@ mod application;
 mod card;
 mod device;
 mod key;
+mod objects;
 mod pcsc;
 mod piv;
 mod tlv;
