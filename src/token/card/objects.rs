@@ -1,11 +1,13 @@
 //! The PKCS#11 objects that a key and its certificate are, where nobody gave them other attributes.
 
+use super::apdu;
 use crate::attribute::{self, Attributes, Birth, Template};
 use crate::complete::{complete, note_birth};
 use crate::crypto::{Hash, PublicParts, engine};
 use crate::error::Result;
 use crate::key;
-use crate::token::ObjectId;
+use crate::mechanism::{MECHANISMS, Plan};
+use crate::token::{ObjectId, Stored};
 use cryptoki_sys::*;
 use der::{Decode, Encode};
 use spki::SubjectPublicKeyInfoOwned;
@@ -106,4 +108,93 @@ pub(super) fn certificate(value: &[u8], given: &[Given<'_>]) -> Result<Attribute
     let template = Template::new(pairs)?;
     let built = attribute::build(Birth::Create, &template, None, None, false)?;
     Ok(complete(built)?.attributes)
+}
+/// A key of a card that pads PKCS #1 v1.5 signatures itself and does nothing else with it.
+pub(super) struct Signer<'a> {
+    /// CKA_ID of key and certificate.
+    pub(super) id: &'a [u8],
+    /// CKA_LABEL of the private key, the public key and the certificate.
+    pub(super) labels: [&'a str; 3],
+    /// The certificate, and the public key with it, are seen after the PIN only.
+    pub(super) hidden: bool,
+    /// The PIN is asked right before each signature.
+    pub(super) always_asks: bool,
+}
+
+impl Signer<'_> {
+    /// Its objects, by its certificate.
+    pub(super) fn objects(&self, value: &[u8]) -> apdu::Result<Vec<Stored>> {
+        let [private_label, public_label, certificate_label] = self.labels.map(str::as_bytes);
+        let (hidden, always_asks) = (
+            [CK_BBOOL::from(self.hidden)],
+            [CK_BBOOL::from(self.always_asks)],
+        );
+        let mut objects = vec![Stored {
+            id: name(ANYWHERE, CKO_CERTIFICATE, value),
+            attributes: certificate(
+                value,
+                &[
+                    (CKA_ID, self.id),
+                    (CKA_LABEL, certificate_label),
+                    (CKA_PRIVATE, &hidden),
+                ],
+            )?,
+        }];
+        let info = public_key_info(value).unwrap_or_default();
+        let Some(public) = public_key(&info) else {
+            return Ok(objects);
+        };
+        let subject = subject(value);
+        let allowed: Vec<u8> = MECHANISMS
+            .iter()
+            .filter(|row| matches!(row.plan, Plan::RsaPkcs1(_)) && row.functions & CKF_SIGN != 0)
+            .flat_map(|row| row.kind.to_ne_bytes())
+            .collect();
+        let private = key(
+            CKO_PRIVATE_KEY,
+            &public,
+            &subject,
+            &[
+                (CKA_ID, self.id),
+                (CKA_LABEL, private_label),
+                (CKA_PRIVATE, &[CK_TRUE]),
+                (CKA_ALWAYS_AUTHENTICATE, &always_asks),
+                (CKA_DECRYPT, &[CK_FALSE]),
+                (CKA_DERIVE, &[CK_FALSE]),
+                (CKA_ALLOWED_MECHANISMS, &allowed),
+            ],
+        )?;
+        let public = key(
+            CKO_PUBLIC_KEY,
+            &public,
+            &subject,
+            &[
+                (CKA_ID, self.id),
+                (CKA_LABEL, public_label),
+                (CKA_PRIVATE, &hidden),
+                (CKA_ENCRYPT, &[CK_FALSE]),
+            ],
+        )?;
+        for (class, attributes) in [(CKO_PRIVATE_KEY, private), (CKO_PUBLIC_KEY, public)] {
+            objects.push(Stored {
+                id: name(0, class, &info),
+                attributes,
+            });
+        }
+        Ok(objects)
+    }
+}
+
+/// The object of the certificate of an authority.
+pub(super) fn authority(value: &[u8], id: &[u8], label: &str) -> apdu::Result<Stored> {
+    let category = CK_CERTIFICATE_CATEGORY_AUTHORITY.to_ne_bytes();
+    let given = [
+        (CKA_ID, id),
+        (CKA_LABEL, label.as_bytes()),
+        (CKA_CERTIFICATE_CATEGORY, &category),
+    ];
+    Ok(Stored {
+        id: name(ANYWHERE, CKO_CERTIFICATE, value),
+        attributes: certificate(value, &given)?,
+    })
 }
