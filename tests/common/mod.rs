@@ -21,6 +21,8 @@
 pub mod bus;
 pub mod card;
 pub mod device;
+pub mod emulator;
+pub mod jpki;
 pub mod keys;
 pub mod mech;
 pub mod module;

@@ -149,6 +149,8 @@ pub(super) enum Expected {
     Nothing,
     /// Up to 256 bytes.
     Short,
+    /// Up to so many bytes; 0 is 256.
+    UpTo(u8),
     /// More.
     Long,
 }
@@ -198,12 +200,17 @@ impl<'a> Talk<'a> {
 
     /// Sends a command, in as few pieces as the card allows, and gathers its response.
     pub(super) fn send(&mut self, command: &Command<'_>) -> Result<Response> {
+        self.send_in(0, command)
+    }
+
+    /// The same in another class than the standard's.
+    pub(super) fn send_in(&mut self, class: u8, command: &Command<'_>) -> Result<Response> {
         let extended =
             self.extended && (command.data.len() > SHORT || command.response == Expected::Long);
         let mut pieces = command.data.chunks(if extended { LONGEST } else { SHORT });
         let mut piece = pieces.next().unwrap_or_default();
         for next in pieces {
-            let (_, status) = self.exchange(&encode(CHAINED, command, piece, None))?;
+            let (_, status) = self.exchange(&encode(class | CHAINED, command, piece, None))?;
             if status != Status::DONE {
                 return Ok(Response {
                     data: Zeroizing::default(),
@@ -217,14 +224,15 @@ impl<'a> Talk<'a> {
             (Expected::Nothing, false) => None,
             // The card says by 61xx what there is.
             (_, false) if self.characters && !piece.is_empty() => None,
+            (Expected::UpTo(most), false) => Some(Size::Short(most)),
             (_, false) => Some(Size::Short(0)),
             (_, true) => Some(Size::Extended),
         };
-        let mut apdu = encode(0, command, piece, size);
+        let mut apdu = encode(class, command, piece, size);
         let (mut data, mut status) = self.exchange(&apdu)?;
         // The card says how long its answer is (5.3.4).
         if let (0x6c, Some(Size::Short(_)), true) = (status.sw1(), size, data.is_empty()) {
-            apdu = encode(0, command, piece, Some(Size::Short(status.sw2())));
+            apdu = encode(class, command, piece, Some(Size::Short(status.sw2())));
             (data, status) = self.exchange(&apdu)?;
         }
         while status.sw1() == 0x61 {

@@ -15,7 +15,9 @@ use std::sync::{Arc, Mutex};
 
 /// How often a card may be reset by others before we give up.
 const TRIES: usize = 8;
+/// SELECT by name, with the description of the application and without.
 const SELECT: [u8; 3] = [0xa4, 0x04, 0x00];
+const SELECT_ONLY: [u8; 3] = [0xa4, 0x04, 0x0c];
 
 /// A reader with the card in it.
 pub(super) struct Card {
@@ -125,6 +127,18 @@ impl Card {
     /// The same, with the application selected by this very visit: before a PIN is sent.
     pub(super) fn visit_anew<T>(&self, visit: &mut Visit<'_, T>) -> Result<T> {
         self.visit_as(Beginning::Anew, visit)
+    }
+
+    /// The same, to read what is on the card.
+    pub(super) fn visit_to_read<T>(&self, visit: &mut Visit<'_, T>) -> Result<T> {
+        let files = |found: &Found| found.row.files;
+        let anew = self.state.locked().found.as_ref().is_some_and(files);
+        let beginning = if anew {
+            Beginning::Anew
+        } else {
+            Beginning::Usual
+        };
+        self.visit_as(beginning, visit)
     }
 
     fn visit_as<T>(&self, beginning: Beginning, visit: &mut Visit<'_, T>) -> Result<T> {
@@ -356,11 +370,15 @@ impl Conversation<'_, '_> {
 
 /// SELECT by name (ISO 7816-4, 7.1.1): the application's answer, or why it cannot be selected.
 fn select(talk: &mut Talk<'_>, row: &Row) -> Told<std::result::Result<Vec<u8>, Status>> {
+    let (header, response) = match row.described {
+        true => (SELECT, Expected::Short),
+        false => (SELECT_ONLY, Expected::Nothing),
+    };
     let response = talk.send(&Command {
         what: "the selection of its application",
-        header: SELECT,
+        header,
         data: row.aid,
-        response: Expected::Short,
+        response,
     })?;
     Ok(match response.status {
         Status::DONE => Ok(response.data.to_vec()),

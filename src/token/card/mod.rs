@@ -7,6 +7,9 @@
 //! | `card` | one reader: finding the application, keeping it, recovering |
 //! | `application` | what a card can be, and the table of those that are known |
 //! | `piv` | PIV |
+//! | `jpki` | the My Number card |
+//! | `files` | files and PINs, for cards that are no more than these |
+//! | `objects` | the PKCS#11 objects of a key and its certificate |
 //! | `apdu`, `tlv` | commands and responses; data objects |
 //! | `transport` | reader and channel |
 //! | `pcsc`, `device` | the two kinds of them: PC/SC, and a device or socket that carries APDUs |
@@ -16,7 +19,10 @@ mod application;
 #[expect(clippy::module_inception)]
 mod card;
 mod device;
+mod files;
+mod jpki;
 mod key;
+mod objects;
 mod pcsc;
 mod piv;
 mod tlv;

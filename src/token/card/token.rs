@@ -74,7 +74,7 @@ impl CardToken {
         let user = self.card.user();
         let objects = self
             .card
-            .visit(&mut |talk, application, _| application.read(talk, extent, user))?;
+            .visit_to_read(&mut |talk, application, _| application.read(talk, extent, user))?;
         let same = objects.len() == before.len()
             && objects
                 .iter()

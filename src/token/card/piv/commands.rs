@@ -5,6 +5,7 @@ use crate::crypto::{Curve, KeySpec, PublicParts};
 use crate::token::card::apdu::{
     Command, Expected, Failure, Response, Result, Status, Talk, refuse,
 };
+use crate::token::card::files;
 use crate::token::card::tlv::{self, Tag};
 use cryptoki_sys::*;
 use zeroize::Zeroizing;
@@ -111,63 +112,20 @@ fn pins(first: &[u8], second: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
 
 /// The answer to a command that a wrong PIN makes fail.
 fn judge(response: Response, who: &str) -> Result<()> {
-    match (response.status, response.status.tries_left()) {
-        (Status::DONE, _) => Ok(()),
-        (_, Some(0)) => refuse!(
-            CKR_PIN_LOCKED,
-            "the {who} is locked: the security officer unlocks a PIN by the PUK"
-        ),
-        (_, Some(left)) => refuse!(
-            CKR_PIN_INCORRECT,
-            "the {who} is wrong, {left} tries are left"
-        ),
-        // Some cards do not say how many are left.
-        (Status(0x6300), _) => refuse!(CKR_PIN_INCORRECT, "the {who} is wrong"),
-        (Status::WRONG_DATA, _) => refuse!(
-            CKR_PIN_INVALID,
-            "the card does not take such a {who}: PIV asks for 6 to 8 digits"
-        ),
-        (Status::NOT_ALLOWED, _) => refuse!(
-            CKR_DEVICE_ERROR,
-            "the card does not take the {who} now: by radio it may ask for secure messaging"
-        ),
-        _ => response.done().map(drop),
-    }
+    let unlocks = "the security officer unlocks a PIN by the PUK";
+    files::judge(response, who, unlocks, "PIV asks for 6 to 8 digits")
 }
 
 /// VERIFY (3.2.1).
 pub(super) fn verify(talk: &mut Talk<'_>, reference: Reference, pin: &[u8]) -> Result<()> {
     let mut data = Zeroizing::new(Vec::with_capacity(PIN_LEN));
     filled(pin, &mut data)?;
-    let response = talk.send(&Command {
-        what: "the PIN",
-        header: [VERIFY, 0, reference as u8],
-        data: &data,
-        response: Expected::Nothing,
-    })?;
-    match response.status {
-        Status::WRONG_DATA => refuse!(
+    match files::verify(talk, reference as u8, &data)? {
+        response if response.status == Status::WRONG_DATA => refuse!(
             CKR_PIN_INCORRECT,
             "the card knows that this cannot be the PIN"
         ),
-        _ => judge(response, "PIN"),
-    }
-}
-
-/// VERIFY without a PIN: how many tries it has left; `None` where it is verified.
-pub(super) fn tries_left(talk: &mut Talk<'_>, reference: Reference) -> Result<Option<u8>> {
-    let response = talk.send(&Command {
-        what: "the question for the PIN's tries",
-        header: [VERIFY, 0, reference as u8],
-        data: &[],
-        response: Expected::Nothing,
-    })?;
-    match response.status {
-        Status::DONE => Ok(None),
-        status => match status.tries_left() {
-            Some(left) => Ok(Some(left)),
-            None => response.done().map(|_| None),
-        },
+        response => judge(response, "PIN"),
     }
 }
 

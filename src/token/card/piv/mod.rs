@@ -21,7 +21,7 @@ mod write;
 
 use super::apdu::{Failure, Result, Status, Talk, refuse};
 use super::application::{Application, Extent, Identity, Login, Made, Operation};
-use super::tlv;
+use super::{files, tlv};
 use crate::attribute::Attributes;
 use crate::config::Card;
 use crate::crypto::KeySpec;
@@ -412,12 +412,8 @@ impl Application for Piv {
 
     fn pin_flags(&mut self, talk: &mut Talk<'_>) -> Result<CK_FLAGS> {
         let pin = self.pin(talk)?;
-        Ok(match commands::tries_left(talk, pin)? {
-            Some(0) => CKF_USER_PIN_LOCKED,
-            Some(1) => CKF_USER_PIN_FINAL_TRY | CKF_USER_PIN_COUNT_LOW,
-            Some(few) if few < MANY_TRIES => CKF_USER_PIN_COUNT_LOW,
-            _ => 0,
-        })
+        let left = files::tries_left(talk, pin as u8)?;
+        Ok(files::pin_flags(left, MANY_TRIES))
     }
 
     fn read(
