@@ -284,7 +284,7 @@ fn encode(cla: u8, command: &Command<'_>, data: &[u8], size: Option<Size>) -> Ze
 
 /// Whether the historical bytes of an answer to reset declare extended lengths: card capabilities in
 /// compact TLV (ISO 7816-4, 8.1.1.2.7), third byte.
-fn takes_extended(atr: &[u8]) -> bool {
+pub(super) fn takes_extended(atr: &[u8]) -> bool {
     historical_bytes(atr)
         .and_then(|historical| historical.split_first())
         .and_then(|(category, mut objects)| {

@@ -16,6 +16,8 @@ mod application;
 #[expect(clippy::module_inception)]
 mod card;
 mod device;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod key;
 mod pcsc;
 mod piv;
@@ -78,6 +80,8 @@ pub(super) fn open(rules: &config::Card) -> Result<Option<Cards>> {
         .collect::<Result<_>>()?;
     let readers: Option<Box<dyn Readers>> = match rules.readers.as_str() {
         "" | "off" => None,
+        #[cfg(fuzzing)]
+        "fuzzed" => Some(Box::new(fuzzing::Stage)),
         "pcsc" => Pcsc::open().map(|pcsc| Box::new(pcsc) as _),
         path => Some(Box::new(Devices::open(&[path.to_owned()])?)),
     };
