@@ -13,6 +13,8 @@ const LONGEST: usize = 1 << 16;
 /// CLA of a piece that others follow (5.3.3).
 const CHAINED: u8 = 0x10;
 const GET_RESPONSE: u8 = 0xc0;
+/// Most pieces that a response comes in: twice as many as full ones would be.
+const PIECES: usize = 2 * LONGEST / 256;
 
 /// SW1 and SW2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -223,9 +225,11 @@ impl<'a> Talk<'a> {
             apdu = encode(0, command, piece, Some(Size::Short(status.sw2())));
             (data, status) = self.exchange(&apdu)?;
         }
+        let mut pieces = 0;
         while status.sw1() == 0x61 {
+            pieces += 1;
             let (more, next) = self.exchange(&[0, GET_RESPONSE, 0, 0, status.sw2()])?;
-            if more.is_empty() || data.len() + more.len() > LONGEST {
+            if more.is_empty() || data.len() + more.len() > LONGEST || pieces > PIECES {
                 return refuse!(CKR_DEVICE_ERROR, "the card's answer has no end");
             }
             let mut longer = Zeroizing::new(Vec::with_capacity(data.len() + more.len()));
@@ -319,5 +323,62 @@ fn historical_bytes(atr: &[u8]) -> Option<&[u8]> {
             return rest.get(..len);
         }
         follow = bytes.last()? >> 4;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A card that always gives the same answer.
+    struct Parrot {
+        answer: Vec<u8>,
+        commands: usize,
+    }
+
+    impl Channel for Parrot {
+        fn atr(&self) -> &[u8] {
+            &[]
+        }
+
+        fn begin(&mut self) -> std::result::Result<(), Fault> {
+            Ok(())
+        }
+
+        fn end(&mut self) {}
+
+        fn transmit(&mut self, _: &[u8]) -> std::result::Result<Vec<u8>, Fault> {
+            self.commands += 1;
+            Ok(self.answer.clone())
+        }
+    }
+
+    fn read(answer: &[u8]) -> (Result<Response>, usize) {
+        let mut card = Parrot {
+            answer: answer.to_vec(),
+            commands: 0,
+        };
+        let response = Talk::new(&mut card).send(&Command {
+            what: "a test",
+            header: [0xcb, 0x3f, 0xff],
+            data: &[],
+            response: Expected::Long,
+        });
+        (response, card.commands)
+    }
+
+    #[test]
+    fn an_answer_without_end_is_given_up() {
+        for answer in [
+            &[0x61, 1][..],
+            &[7, 0x61, 1],
+            &[&[7; 256][..], &[0x61, 0]].concat(),
+        ] {
+            let (response, commands) = read(answer);
+            assert!(response.is_err());
+            assert!(commands <= PIECES + 2, "{commands} commands");
+        }
+        let (response, commands) = read(&[0x6c, 1]);
+        assert_eq!((response.unwrap().status, commands), (Status(0x6c01), 2));
     }
 }
