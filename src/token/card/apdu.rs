@@ -2,6 +2,7 @@
 
 use super::transport::{Channel, Fault};
 use crate::error::Error;
+use crate::memory::Secret;
 use cryptoki_sys::*;
 use std::fmt;
 use zeroize::Zeroizing;
@@ -13,6 +14,8 @@ const LONGEST: usize = 1 << 16;
 /// CLA of a piece that others follow (5.3.3).
 const CHAINED: u8 = 0x10;
 const GET_RESPONSE: u8 = 0xc0;
+/// VERIFY, CHANGE REFERENCE DATA, RESET RETRY COUNTER (11.5): a wrong PIN in one costs a try.
+const TRIES: [u8; 3] = [0x20, 0x24, 0x2c];
 /// Most pieces that a response comes in: twice as many as full ones would be.
 const PIECES: usize = 2 * LONGEST / 256;
 
@@ -182,6 +185,8 @@ pub(super) struct Talk<'a> {
     extended: bool,
     /// By T=0.
     characters: bool,
+    /// What was last sent that costs a try where it is wrong, unless the card took it.
+    untaken: Option<Secret>,
 }
 
 impl<'a> Talk<'a> {
@@ -191,11 +196,36 @@ impl<'a> Talk<'a> {
             extended: !characters && takes_extended(channel.atr()),
             characters,
             channel,
+            untaken: None,
         }
     }
 
-    /// Sends a command, in as few pieces as the card allows, and gathers its response.
+    /// Whether a PIN was sent last that the card did not say it took.
+    pub(super) fn has_untaken(&self) -> bool {
+        self.untaken.is_some()
+    }
+
+    /// The data of the command with it.
+    pub(super) fn take_untaken(&mut self) -> Option<Secret> {
+        self.untaken.take()
+    }
+
+    /// Sends a command, and gathers its response.
     pub(super) fn send(&mut self, command: &Command<'_>) -> Result<Response> {
+        let [ins, ..] = command.header;
+        let costs_a_try = TRIES.contains(&ins) && !command.data.is_empty();
+        if costs_a_try {
+            self.untaken = Some(Secret::copy_of(command.data)?);
+        }
+        let response = self.converse(command)?;
+        if costs_a_try && response.status == Status::DONE {
+            self.untaken = None;
+        }
+        Ok(response)
+    }
+
+    /// Sends a command, in as few pieces as the card allows, and gathers its response.
+    fn converse(&mut self, command: &Command<'_>) -> Result<Response> {
         let extended =
             self.extended && (command.data.len() > SHORT || command.response == Expected::Long);
         let mut pieces = command.data.chunks(if extended { LONGEST } else { SHORT });
