@@ -22,6 +22,8 @@ mod wire;
 pub use card::Presence;
 
 #[cfg(fuzzing)]
+pub use card::fuzzing as card_fuzzing;
+#[cfg(fuzzing)]
 pub use tpm::fuzzing;
 
 /// Name of an object inside its token, for ever: the bytes behind CKA_UNIQUE_ID.

@@ -2,6 +2,7 @@
 
 use super::transport::{Channel, Fault};
 use crate::error::Error;
+use crate::memory::Secret;
 use cryptoki_sys::*;
 use std::fmt;
 use zeroize::Zeroizing;
@@ -13,6 +14,10 @@ const LONGEST: usize = 1 << 16;
 /// CLA of a piece that others follow (5.3.3).
 const CHAINED: u8 = 0x10;
 const GET_RESPONSE: u8 = 0xc0;
+/// VERIFY, CHANGE REFERENCE DATA, RESET RETRY COUNTER (11.5): a wrong PIN in one costs a try.
+const TRIES: [u8; 3] = [0x20, 0x24, 0x2c];
+/// Most pieces that a response comes in: twice as many as full ones would be.
+const PIECES: usize = 2 * LONGEST / 256;
 
 /// SW1 and SW2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -186,6 +191,8 @@ pub(super) struct Talk<'a> {
     extended: bool,
     /// By T=0.
     characters: bool,
+    /// What was last sent that costs a try where it is wrong, unless the card took it.
+    untaken: Option<Secret>,
 }
 
 impl<'a> Talk<'a> {
@@ -195,16 +202,41 @@ impl<'a> Talk<'a> {
             extended: !characters && takes_extended(channel.atr()),
             characters,
             channel,
+            untaken: None,
         }
     }
 
-    /// Sends a command, in as few pieces as the card allows, and gathers its response.
+    /// Whether a PIN was sent last that the card did not say it took.
+    pub(super) fn has_untaken(&self) -> bool {
+        self.untaken.is_some()
+    }
+
+    /// The data of the command with it.
+    pub(super) fn take_untaken(&mut self) -> Option<Secret> {
+        self.untaken.take()
+    }
+
+    /// Sends a command, and gathers its response.
     pub(super) fn send(&mut self, command: &Command<'_>) -> Result<Response> {
         self.send_in(0, command)
     }
 
     /// The same in another class than the standard's.
     pub(super) fn send_in(&mut self, class: u8, command: &Command<'_>) -> Result<Response> {
+        let [ins, ..] = command.header;
+        let costs_a_try = TRIES.contains(&ins) && !command.data.is_empty();
+        if costs_a_try {
+            self.untaken = Some(Secret::copy_of(command.data)?);
+        }
+        let response = self.converse(class, command)?;
+        if costs_a_try && response.status == Status::DONE {
+            self.untaken = None;
+        }
+        Ok(response)
+    }
+
+    /// Sends a command, in as few pieces as the card allows, and gathers its response.
+    fn converse(&mut self, class: u8, command: &Command<'_>) -> Result<Response> {
         let extended =
             self.extended && (command.data.len() > SHORT || command.response == Expected::Long);
         let mut pieces = command.data.chunks(if extended { LONGEST } else { SHORT });
@@ -235,9 +267,11 @@ impl<'a> Talk<'a> {
             apdu = encode(class, command, piece, Some(Size::Short(status.sw2())));
             (data, status) = self.exchange(&apdu)?;
         }
+        let mut pieces = 0;
         while status.sw1() == 0x61 {
+            pieces += 1;
             let (more, next) = self.exchange(&[0, GET_RESPONSE, 0, 0, status.sw2()])?;
-            if more.is_empty() || data.len() + more.len() > LONGEST {
+            if more.is_empty() || data.len() + more.len() > LONGEST || pieces > PIECES {
                 return refuse!(CKR_DEVICE_ERROR, "the card's answer has no end");
             }
             let mut longer = Zeroizing::new(Vec::with_capacity(data.len() + more.len()));
@@ -296,7 +330,7 @@ fn encode(cla: u8, command: &Command<'_>, data: &[u8], size: Option<Size>) -> Ze
 
 /// Whether the historical bytes of an answer to reset declare extended lengths: card capabilities in
 /// compact TLV (ISO 7816-4, 8.1.1.2.7), third byte.
-fn takes_extended(atr: &[u8]) -> bool {
+pub(super) fn takes_extended(atr: &[u8]) -> bool {
     historical_bytes(atr)
         .and_then(|historical| historical.split_first())
         .and_then(|(category, mut objects)| {
@@ -331,5 +365,62 @@ fn historical_bytes(atr: &[u8]) -> Option<&[u8]> {
             return rest.get(..len);
         }
         follow = bytes.last()? >> 4;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A card that always gives the same answer.
+    struct Parrot {
+        answer: Vec<u8>,
+        commands: usize,
+    }
+
+    impl Channel for Parrot {
+        fn atr(&self) -> &[u8] {
+            &[]
+        }
+
+        fn begin(&mut self) -> std::result::Result<(), Fault> {
+            Ok(())
+        }
+
+        fn end(&mut self) {}
+
+        fn transmit(&mut self, _: &[u8]) -> std::result::Result<Vec<u8>, Fault> {
+            self.commands += 1;
+            Ok(self.answer.clone())
+        }
+    }
+
+    fn read(answer: &[u8]) -> (Result<Response>, usize) {
+        let mut card = Parrot {
+            answer: answer.to_vec(),
+            commands: 0,
+        };
+        let response = Talk::new(&mut card).send(&Command {
+            what: "a test",
+            header: [0xcb, 0x3f, 0xff],
+            data: &[],
+            response: Expected::Long,
+        });
+        (response, card.commands)
+    }
+
+    #[test]
+    fn an_answer_without_end_is_given_up() {
+        for answer in [
+            &[0x61, 1][..],
+            &[7, 0x61, 1],
+            &[&[7; 256][..], &[0x61, 0]].concat(),
+        ] {
+            let (response, commands) = read(answer);
+            assert!(response.is_err());
+            assert!(commands <= PIECES + 2, "{commands} commands");
+        }
+        let (response, commands) = read(&[0x6c, 1]);
+        assert_eq!((response.unwrap().status, commands), (Status(0x6c01), 2));
     }
 }

@@ -226,7 +226,24 @@ impl Card {
             verifies: beginning == Beginning::AnewForPin,
         }
         .hold(visit);
+        let untaken = talk.take_untaken();
         channel.end();
+        if let Some(sent) = untaken {
+            // The same PIN once more, for who is logged in with it, would be another wrong try. It
+            // stands first in the command.
+            let of_login = |(_, pin): &(User, Secret)| sent.starts_with(pin);
+            if state.login.user.as_ref().is_some_and(of_login) {
+                state.login = Login::default();
+                self.login_lost.store(true, Ordering::Release);
+            }
+            if matches!(told, Err(Failure::Fault(Fault::Reset))) {
+                state.selection = Selection::Unknown;
+                return refuse!(
+                    CKR_DEVICE_ERROR,
+                    "the card was reset while it had a PIN to check, which may have cost a try"
+                );
+            }
+        }
         match state.stranger {
             true => Err(self.not_recognized()),
             false => told,
@@ -288,8 +305,9 @@ impl Conversation<'_, '_> {
             self.select()?;
         }
         match self.run(visit) {
-            // Another program may have selected something else, or ended our login.
-            Err(Failure::Refused { .. }) if !fresh => {
+            // Another program may have selected something else, or ended our login. A PIN is not
+            // among what is tried once more.
+            Err(Failure::Refused { .. }) if !fresh && !self.talk.has_untaken() => {
                 *self.selection = Selection::Doubtful;
                 self.select()?;
                 self.run(visit)
@@ -470,5 +488,154 @@ impl Card {
         let mut state = self.state.locked();
         state.found = None;
         state.selection = Selection::Unknown;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::application::TABLE;
+    use super::*;
+
+    const PIN: &[u8] = b"123456";
+    const VERIFY: u8 = 0x20;
+
+    /// A card that knows nothing but its PIN. What it answers to that, and how often it was asked.
+    #[derive(Default)]
+    struct Fake {
+        answers: Mutex<Vec<std::result::Result<[u8; 2], Fault>>>,
+        asked: Mutex<usize>,
+    }
+
+    impl Reader for Arc<Fake> {
+        fn name(&self) -> &str {
+            "fake"
+        }
+
+        fn presence(&self) -> Presence {
+            Presence::BUILT_IN
+        }
+
+        fn connect(&self) -> std::result::Result<Box<dyn Channel>, Fault> {
+            Ok(Box::new(Line(Arc::clone(self))))
+        }
+    }
+
+    struct Line(Arc<Fake>);
+
+    impl Channel for Line {
+        fn atr(&self) -> &[u8] {
+            &[]
+        }
+
+        fn begin(&mut self) -> std::result::Result<(), Fault> {
+            Ok(())
+        }
+
+        fn end(&mut self) {}
+
+        fn transmit(&mut self, command: &[u8]) -> std::result::Result<Vec<u8>, Fault> {
+            match command {
+                [0, 0xa4, ..] => Ok(vec![0x90, 0]),
+                [0, VERIFY, 0, _, _, ..] => {
+                    *self.0.asked.locked() += 1;
+                    let mut answers = self.0.answers.locked();
+                    let answer = (!answers.is_empty()).then(|| answers.remove(0));
+                    Ok(answer.unwrap_or(Ok([0x90, 0]))?.to_vec())
+                }
+                [0, 0x87, ..] => Ok(vec![0x69, 0x82]),
+                _ => Ok(vec![0x6a, 0x82]),
+            }
+        }
+    }
+
+    /// The card, where these answers to a PIN are the next.
+    fn card() -> (Card, Arc<Fake>) {
+        let fake = Arc::new(Fake::default());
+        let rows = TABLE.iter().collect();
+        let reader = Arc::new(Arc::clone(&fake));
+        (Card::new(reader, rows, config::Card::default()), fake)
+    }
+
+    fn asked(fake: &Fake) -> usize {
+        std::mem::take(&mut *fake.asked.locked())
+    }
+
+    fn log_in(card: &Card) -> Result<()> {
+        card.log_in(User::User, PIN)
+    }
+
+    /// Has the card asked for something that it refuses: the PIN is verified once more before that is
+    /// believed.
+    fn use_key(card: &Card) -> Result<()> {
+        card.visit(&mut |talk, _, _| {
+            let command = Command {
+                what: "a test",
+                header: [0x87, 0, 0],
+                data: &[],
+                response: Expected::Nothing,
+            };
+            talk.send(&command)?.done().map(drop)
+        })
+    }
+
+    #[test]
+    fn a_pin_whose_answer_is_lost_is_not_sent_again() {
+        let (card, fake) = card();
+        fake.answers.locked().push(Err(Fault::Reset));
+        assert_eq!(log_in(&card).unwrap_err().rv(), CKR_DEVICE_ERROR);
+        assert_eq!(asked(&fake), 1);
+        log_in(&card).unwrap();
+        fake.answers.locked().push(Err(Fault::Reset));
+        assert_eq!(use_key(&card).unwrap_err().rv(), CKR_DEVICE_ERROR);
+        assert_eq!(asked(&fake), 2);
+        assert_eq!(card.user(), None);
+        use_key(&card).unwrap_err();
+        assert_eq!(asked(&fake), 0);
+    }
+
+    /// Whatever it says in the place of "wrong".
+    #[test]
+    fn a_pin_that_is_not_taken_any_more_is_not_sent_again() {
+        for status in [
+            [0x63, 0xc2],
+            [0x69, 0x83],
+            [0x6f, 0],
+            [0x67, 0],
+            [0x69, 0x82],
+        ] {
+            let (card, fake) = card();
+            log_in(&card).unwrap();
+            fake.answers.locked().push(Ok(status));
+            use_key(&card).unwrap_err();
+            assert_eq!(asked(&fake), 2, "{status:x?}");
+            assert_eq!(card.user(), None, "{status:x?}");
+            use_key(&card).unwrap_err();
+            assert_eq!(asked(&fake), 0, "{status:x?}");
+        }
+    }
+
+    /// The PIN of a login that is given for one use, and that the card takes no more.
+    #[test]
+    fn a_pin_that_is_refused_for_a_use_is_refused_for_the_login() {
+        for status in [[0x63, 0xc2], [0x6f, 0]] {
+            let (card, fake) = card();
+            log_in(&card).unwrap();
+            fake.answers.locked().extend([Ok([0x90, 0]), Ok(status)]);
+            card.confirm(&ObjectId::default(), PIN).unwrap_err();
+            assert_eq!(asked(&fake), 3, "{status:x?}");
+            use_key(&card).unwrap_err();
+            assert_eq!(asked(&fake), 0, "{status:x?}");
+        }
+    }
+
+    #[test]
+    fn another_pin_that_is_refused_ends_no_login() {
+        let (card, fake) = card();
+        log_in(&card).unwrap();
+        fake.answers
+            .locked()
+            .extend([Ok([0x90, 0]), Ok([0x63, 0xc2])]);
+        card.confirm(&ObjectId::default(), b"654321").unwrap_err();
+        assert_eq!(card.user(), Some(User::User));
     }
 }

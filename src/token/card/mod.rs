@@ -20,6 +20,8 @@ mod application;
 mod card;
 mod device;
 mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod jpki;
 mod key;
 mod objects;
@@ -84,6 +86,8 @@ pub(super) fn open(rules: &config::Card) -> Result<Option<Cards>> {
         .collect::<Result<_>>()?;
     let readers: Option<Box<dyn Readers>> = match rules.readers.as_str() {
         "" | "off" => None,
+        #[cfg(fuzzing)]
+        "fuzzed" => Some(Box::new(fuzzing::Stage)),
         "pcsc" => Pcsc::open().map(|pcsc| Box::new(pcsc) as _),
         path => Some(Box::new(Devices::open(&[path.to_owned()])?)),
     };

@@ -71,6 +71,26 @@ impl Content {
         Ok(content)
     }
 
+    /// Has its objects made in every place: each is one of its class, and there once.
+    #[cfg(fuzzing)]
+    pub(super) fn check(&self) {
+        for slot in super::slots::all() {
+            let Ok(objects) = self.objects(slot) else {
+                continue;
+            };
+            let mut names = std::collections::BTreeSet::new();
+            for Stored { id, attributes } in objects {
+                assert!(names.insert(id), "two objects have one name");
+                let class = attributes.class().expect("a class");
+                assert_eq!(id.get(1), Some(&(class as u8)));
+                if class == CKO_PRIVATE_KEY || class == CKO_PUBLIC_KEY {
+                    let parts = key::public_parts(&attributes).expect("a key's public half");
+                    assert_eq!(Some(parts), self.public());
+                }
+            }
+        }
+    }
+
     /// The value of the data object; empty where there is nothing to keep.
     pub(super) fn to_value(&self) -> Result<Vec<u8>> {
         if self.is_empty() {

@@ -89,6 +89,29 @@ struct Reading {
     history: Option<Zeroizing<Vec<u8>>>,
 }
 
+/// Has every decoder read these bytes, and the objects that come of them looked at.
+#[cfg(fuzzing)]
+pub(super) fn decode(bytes: &[u8]) {
+    drop(open(bytes, &Card::default()));
+    let _ = on_card(bytes);
+    let _ = commands::response_of(bytes);
+    for spec in commands::specs() {
+        let _ = commands::public_of(bytes, &spec);
+    }
+    let _ = record::decode::<record::CardRecord>(bytes);
+    let Ok(content) = Content::parse(bytes) else {
+        return;
+    };
+    content.check();
+    // Written again, it is read as the same.
+    let value = content.to_value().expect("it was on a card");
+    let again = Content::parse(&value).expect("a value that this module writes");
+    assert_eq!(again.certificate, content.certificate);
+    if !content.is_empty() {
+        assert_eq!(again.record, content.record);
+    }
+}
+
 /// The application that SELECT has answered for.
 pub(super) fn open(answer: &[u8], rules: &Card) -> Box<dyn Application> {
     let label = || {
