@@ -15,7 +15,7 @@ use crate::token::{
 };
 use cryptoki_sys::*;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// How long what was read of a card is taken for what is on it: another program may have written.
@@ -52,8 +52,13 @@ impl CardToken {
         self.revision.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Reads the card, unless it has been read as far as `extent` since the last change.
-    fn read(&self, extent: Extent, freshness: Option<Duration>) -> Result<()> {
+    /// Reads the card, unless it has been read as far as `extent` since the last change. What was
+    /// read is there as long as the result is held.
+    fn read(
+        &self,
+        extent: Extent,
+        freshness: Option<Duration>,
+    ) -> Result<MutexGuard<'_, Option<Seen>>> {
         let mut seen = self.seen.locked();
         let (mut extent, mut before) = (extent, Vec::new());
         if let Some(seen) = seen.take_if(|seen| {
@@ -67,7 +72,7 @@ impl CardToken {
             before = seen.objects;
         }
         if seen.is_some() {
-            return Ok(());
+            return Ok(seen);
         }
         let start = self.revision.load(Ordering::Acquire);
         let user = self.card.user();
@@ -93,7 +98,7 @@ impl CardToken {
             since: Instant::now(),
             objects,
         });
-        Ok(())
+        Ok(seen)
     }
 
     fn present(&self) -> Result<()> {
@@ -138,7 +143,7 @@ impl Token for CardToken {
             None | Some(CKO_DATA) => Extent::Everything,
             Some(_) => Extent::Credentials,
         };
-        self.read(extent, Some(FRESH))
+        self.read(extent, Some(FRESH)).map(drop)
     }
 
     fn so_writes(&self) -> bool {
@@ -217,8 +222,7 @@ impl Token for CardToken {
     }
 
     fn changes(&self, since: Option<u64>) -> Result<Changes> {
-        self.read(Extent::Credentials, None)?;
-        let seen = self.seen.locked();
+        let seen = self.read(Extent::Credentials, None)?;
         let Some(seen) = &*seen else {
             return fail!(CKR_DEVICE_REMOVED, "the card was taken out just now");
         };
