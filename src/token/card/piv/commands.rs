@@ -141,6 +141,12 @@ pub(super) fn verify(talk: &mut Talk<'_>, reference: Reference, pin: &[u8]) -> R
         data: &data,
         response: Expected::Nothing,
     })?;
+    if response.status == Status::WRONG_DATA {
+        return refuse!(
+            CKR_PIN_INCORRECT,
+            "the card never takes such a PIN: PIV asks for 6 to 8 digits"
+        );
+    }
     judge(response, "PIN")
 }
 
