@@ -305,7 +305,7 @@ impl Token for CardToken {
             return Ok(key);
         }
         fail!(
-            CKR_FUNCTION_NOT_SUPPORTED,
+            CKR_TEMPLATE_INCONSISTENT,
             "a private key is not brought to a card: have the card make it, or keep it in the session"
         )
     }
