@@ -438,8 +438,8 @@ impl Application for Piv {
         };
         let Some(public) = self.content(talk, slot)?.public() else {
             return refuse!(
-                CKR_DEVICE_ERROR,
-                "the key's certificate is gone from the card"
+                CKR_KEY_HANDLE_INVALID,
+                "the key, or its certificate, is not on the card any more"
             );
         };
         let algorithm = commands::algorithm_of(&commands::spec_of(&public))?;
