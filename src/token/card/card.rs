@@ -142,7 +142,15 @@ impl Card {
     }
 
     fn visit_as<T>(&self, beginning: Beginning, visit: &mut Visit<'_, T>) -> Result<T> {
-        let mut state = self.state.locked();
+        self.visit_in(&mut self.state.locked(), beginning, visit)
+    }
+
+    fn visit_in<T>(
+        &self,
+        state: &mut State,
+        beginning: Beginning,
+        visit: &mut Visit<'_, T>,
+    ) -> Result<T> {
         let known = self.removals();
         if state.removals != known {
             *state = State {
@@ -154,10 +162,10 @@ impl Card {
             state.selection = Selection::Doubtful;
         }
         for _ in 0..TRIES {
-            match self.converse(&mut state, beginning, visit) {
+            match self.converse(state, beginning, visit) {
                 Ok(done) => return Ok(done),
                 Err(Failure::Fault(Fault::Reset)) => state.selection = Selection::Unknown,
-                Err(Failure::Fault(Fault::Removed)) => return Err(self.gone(&mut state)),
+                Err(Failure::Fault(Fault::Removed)) => return Err(self.gone(state)),
                 Err(Failure::Fault(Fault::Error(error))) => return Err(error),
                 Err(Failure::Refused { status, what }) => return Err(error_of(status, what)),
             }
@@ -407,19 +415,15 @@ fn select(talk: &mut Talk<'_>, row: &Row) -> Told<std::result::Result<Vec<u8>, S
 impl Card {
     /// Who the card is.
     pub(super) fn identity(&self) -> Result<Identity> {
-        if let Some(known) = self.known_identity() {
-            return Ok(known);
+        let mut state = self.state.locked();
+        if state.removals != self.removals() || state.found.is_none() {
+            // Finding the application is finding out who it is.
+            self.visit_in(&mut state, Beginning::Usual, &mut |_, _, _| Ok(()))?;
         }
-        // Finding the application is finding out who it is.
-        self.visit(&mut |_, _, _| Ok(()))?;
-        self.known_identity()
-            .ok_or_else(|| Error::new(CKR_DEVICE_REMOVED, "the card was taken out just now"))
-    }
-
-    fn known_identity(&self) -> Option<Identity> {
-        let state = self.state.locked();
-        let found = state.found.as_ref()?;
-        (state.removals == self.removals()).then(|| found.identity.clone())
+        match &state.found {
+            Some(found) => Ok(found.identity.clone()),
+            None => fail!(CKR_DEVICE_REMOVED, "the card was taken out just now"),
+        }
     }
 
     /// [`Application::takes_padded_blocks`], without a turn at the card where that is known.

@@ -15,7 +15,7 @@ use crate::token::{
 };
 use cryptoki_sys::*;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// How long what was read of a card is taken for what is on it: another program may have written.
@@ -53,8 +53,13 @@ impl CardToken {
         self.revision.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Reads the card, unless it has been read as far as `extent` since the last change.
-    fn read(&self, extent: Extent, freshness: Option<Duration>) -> Result<()> {
+    /// Reads the card, unless it has been read as far as `extent` since the last change. What was
+    /// read is there as long as the result is held.
+    fn read(
+        &self,
+        extent: Extent,
+        freshness: Option<Duration>,
+    ) -> Result<MutexGuard<'_, Option<Seen>>> {
         let mut seen = self.seen.locked();
         let (mut extent, mut before) = (extent, Vec::new());
         if let Some(seen) = seen.take_if(|seen| {
@@ -68,7 +73,7 @@ impl CardToken {
             before = seen.objects;
         }
         if seen.is_some() {
-            return Ok(());
+            return Ok(seen);
         }
         let start = self.revision.load(Ordering::Acquire);
         let user = self.card.user();
@@ -94,7 +99,7 @@ impl CardToken {
             since: Instant::now(),
             objects,
         });
-        Ok(())
+        Ok(seen)
     }
 
     fn present(&self) -> Result<()> {
@@ -143,7 +148,7 @@ impl Token for CardToken {
             None | Some(CKO_DATA) => Extent::Everything,
             Some(_) => Extent::Credentials,
         };
-        self.read(extent, Some(FRESH))
+        self.read(extent, Some(FRESH)).map(drop)
     }
 
     fn so_writes(&self) -> bool {
@@ -222,8 +227,7 @@ impl Token for CardToken {
     }
 
     fn changes(&self, since: Option<u64>) -> Result<Changes> {
-        self.read(Extent::Credentials, None)?;
-        let seen = self.seen.locked();
+        let seen = self.read(Extent::Credentials, None)?;
         let Some(seen) = &*seen else {
             return fail!(CKR_DEVICE_REMOVED, "the card was taken out just now");
         };
@@ -304,7 +308,7 @@ impl Token for CardToken {
             return Ok(key);
         }
         fail!(
-            CKR_FUNCTION_NOT_SUPPORTED,
+            CKR_TEMPLATE_INCONSISTENT,
             "a private key is not brought to a card: have the card make it, or keep it in the session"
         )
     }
@@ -318,7 +322,7 @@ impl Token for CardToken {
         let is_data = |object: &NewObject| object.attributes.class() == Some(CKO_DATA);
         if done.is_ok() && objects.iter().any(is_data) {
             // Data objects are read from here on: the new one is among them.
-            self.read(Extent::Everything, None)?;
+            drop(self.read(Extent::Everything, None)?);
         }
         done
     }

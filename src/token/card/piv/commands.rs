@@ -123,7 +123,7 @@ pub(super) fn verify(talk: &mut Talk<'_>, reference: Reference, pin: &[u8]) -> R
     match files::verify(talk, reference as u8, &data)? {
         response if response.status == Status::WRONG_DATA => refuse!(
             CKR_PIN_INCORRECT,
-            "the card knows that this cannot be the PIN"
+            "the card never takes such a PIN: PIV asks for 6 to 8 digits"
         ),
         response => judge(response, "PIN"),
     }

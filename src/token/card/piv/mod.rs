@@ -240,8 +240,8 @@ impl Piv {
         }
         let Some(public) = self.content(talk, slot)?.public() else {
             return refuse!(
-                CKR_DEVICE_ERROR,
-                "the key's certificate is gone from the card"
+                CKR_KEY_HANDLE_INVALID,
+                "the key, or its certificate, is not on the card any more"
             );
         };
         let algorithm = commands::algorithm_of(&commands::spec_of(&public))?;
@@ -564,14 +564,17 @@ impl Application for Piv {
             let reference = self.pin(talk)?;
             return commands::change(talk, reference, old, new);
         }
-        let (old, new) = (SoPin::parse(old)?, SoPin::parse(new)?);
-        if old.puk.is_some() != new.puk.is_some() || old.key.is_some() != new.key.is_some() {
+        let old = SoPin::parse(old)?;
+        let new = SoPin::parse(new).ok().filter(|new| {
+            old.puk.is_some() == new.puk.is_some() && old.key.is_some() == new.key.is_some()
+        });
+        let Some(new) = new else {
             return refuse!(
                 CKR_PIN_INVALID,
                 "give the new PIN of the security officer in the form of the old one: PUK, KEY or \
                  PUK:KEY"
             );
-        }
+        };
         if let Some(puk) = new.puk {
             check_new_pin(puk)?;
         }

@@ -123,11 +123,18 @@ impl Piv {
             );
         }
         commands::algorithm_of(spec)?;
+        let free = private.get(CKA_PRIVATE) == Some(&[CK_FALSE]);
         self.administer(talk, login)?;
         self.read_contents(talk)?;
         self.forget_reading();
         let mut refusal = None;
         for slot in self.places_for_key(private)? {
+            if free && !slot.never_asks() {
+                return refuse!(
+                    CKR_TEMPLATE_INCONSISTENT,
+                    "a key that is used with the PIN is private: CKA_PRIVATE can be false in 9E only"
+                );
+            }
             match commands::generate(talk, slot.reference, spec) {
                 Ok(public) => {
                     let mut said = Attributes::new();
