@@ -107,7 +107,14 @@ fn a_card_of_another_kind_is_not_recognized() {
         assert!(present(token.module, token.slot));
         assert!(token.module.slots().unwrap().contains(&token.slot));
         is_refused(token, CKR_TOKEN_NOT_RECOGNIZED);
+        // It is not asked again, however often clients ask.
+        let asked = card.apdus();
+        is_refused(token, CKR_TOKEN_NOT_RECOGNIZED);
+        assert_eq!(card.apdus(), asked);
+        // The next one in the reader is.
         card.behave();
+        card.pull();
+        card.insert();
         token.info();
         token.session();
     });
@@ -697,9 +704,9 @@ fn processes_and_threads_sign_at_once() {
         world.process(|| make_key(token(world), b"key"));
         let sign = || {
             let session = user(token(world));
+            let key = pair(session, b"key");
             let sign = |_| {
                 std::thread::spawn(move || {
-                    let key = pair(session, b"key");
                     let session = Token {
                         module: session.module,
                         slot: slot(session.module, 0),
