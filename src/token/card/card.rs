@@ -95,7 +95,11 @@ impl Card {
         self.visit_as(false, visit)
     }
 
-    /// The same, with the application selected by this very visit: before a PIN is sent.
+    /// The same to send a PIN: with the application selected by this very visit, and never again
+    /// from the beginning once it has begun, for the card may have counted a wrong try.
+    ///
+    /// The PIN of who is logged in is not verified before: that would set the counter of wrong
+    /// tries back.
     pub(super) fn visit_anew<T>(&self, visit: &mut Visit<'_, T>) -> Result<T> {
         self.visit_as(true, visit)
     }
@@ -110,10 +114,25 @@ impl Card {
             };
         }
         state.selected &= !anew;
+        let mut begun = false;
         for _ in 0..TRIES {
-            match self.converse(&mut state, visit) {
+            let told = self.converse(&mut state, !anew, &mut |talk, application, login| {
+                begun = true;
+                visit(talk, application, login)
+            });
+            match told {
                 Ok(done) => return Ok(done),
-                Err(Failure::Fault(Fault::Reset)) => state.selected = false,
+                Err(Failure::Fault(Fault::Reset)) => {
+                    state.selected = false;
+                    if anew && begun {
+                        return fail!(
+                            CKR_DEVICE_ERROR,
+                            "the card in {} was reset while it had a PIN before it, which is not sent \
+                             once more by itself",
+                            self.reader.name()
+                        );
+                    }
+                }
                 Err(Failure::Fault(Fault::Removed)) => return Err(self.gone(&mut state)),
                 Err(Failure::Fault(Fault::Error(error))) => return Err(error),
                 Err(Failure::Refused { status, what }) => return Err(error_of(status, what)),
@@ -146,7 +165,7 @@ impl Card {
         Error::new(rv, format!("the card of {} {what}", self.reader.name()))
     }
 
-    fn converse<T>(&self, state: &mut State, visit: &mut Visit<'_, T>) -> Told<T> {
+    fn converse<T>(&self, state: &mut State, resume: bool, visit: &mut Visit<'_, T>) -> Told<T> {
         let channel = match &mut state.channel {
             Some(channel) => channel,
             none => {
@@ -170,6 +189,7 @@ impl Card {
             found: &mut state.found,
             selected: &mut state.selected,
             login: &mut state.login,
+            resume,
         }
         .hold(visit);
         channel.end();
@@ -207,6 +227,8 @@ struct Conversation<'a, 'b> {
     found: &'a mut Option<Found>,
     selected: &'a mut bool,
     login: &'a mut Login,
+    /// Who is logged in is verified where the application is selected.
+    resume: bool,
 }
 
 impl Conversation<'_, '_> {
@@ -249,20 +271,28 @@ impl Conversation<'_, '_> {
             return Err(Fault::Removed.into());
         }
         *self.selected = true;
-        if let Some((user, pin)) = &self.login.user {
-            let verified = found.application.resume(self.talk, *user, pin);
-            if let Err(Failure::Fault(Fault::Error(refusal))) = verified {
-                // Another try would be another wrong one.
-                *self.login = Login::default();
-                return refuse!(
-                    CKR_USER_NOT_LOGGED_IN,
-                    "the card does not take the PIN of this login any more: {}; log in again",
-                    refusal.reason()
-                );
-            }
-            verified?;
+        let Some((user, pin)) = self.login.user.as_ref().filter(|_| self.resume) else {
+            return Ok(());
+        };
+        if self.login.doubted {
+            *self.login = Login::default();
+            return refuse!(
+                CKR_USER_NOT_LOGGED_IN,
+                "a wrong PIN has ended the login on the card: log in again"
+            );
         }
-        Ok(())
+        let verified = found.application.resume(self.talk, *user, pin);
+        self.login.doubted = is_doubtful(&verified);
+        if let Err(Failure::Fault(Fault::Error(refusal))) = verified {
+            // Another try would be another wrong one.
+            *self.login = Login::default();
+            return refuse!(
+                CKR_USER_NOT_LOGGED_IN,
+                "the card does not take the PIN of this login any more: {}; log in again",
+                refusal.reason()
+            );
+        }
+        verified
     }
 
     fn find(&mut self) -> Told<Found> {
@@ -284,6 +314,17 @@ impl Conversation<'_, '_> {
             "the card has none of the applications {}",
             names.join(", ")
         )
+    }
+}
+
+/// Whether the card may have counted a wrong PIN.
+fn is_doubtful(told: &Told<()>) -> bool {
+    match told {
+        Err(Failure::Fault(Fault::Error(error))) => {
+            matches!(error.rv(), CKR_PIN_INCORRECT | CKR_PIN_LOCKED)
+        }
+        Err(Failure::Fault(Fault::Reset)) => true,
+        _ => false,
     }
 }
 
@@ -330,7 +371,10 @@ impl Card {
         self.visit_anew(&mut |talk, application, login| {
             let kept = Secret::copy_of(pin)?;
             application.verify(talk, user, pin)?;
-            login.user = Some((user, kept));
+            *login = Login {
+                user: Some((user, kept)),
+                ..Login::default()
+            };
             Ok(())
         })
     }
@@ -339,7 +383,10 @@ impl Card {
     pub(super) fn confirm(&self, key: &ObjectId, pin: &[u8]) -> Result<()> {
         self.visit_anew(&mut |talk, application, login| {
             let kept = Secret::copy_of(pin)?;
-            application.verify(talk, User::User, pin)?;
+            let verified = application.verify(talk, User::User, pin);
+            login.doubted |= is_doubtful(&verified);
+            verified?;
+            login.doubted = false;
             login.confirmed = Some((*key, kept));
             Ok(())
         })
@@ -354,7 +401,10 @@ impl Card {
     pub(super) fn change_pin(&self, user: User, old: &[u8], new: &[u8]) -> Result<()> {
         self.visit_anew(&mut |talk, application, login| {
             let kept = Secret::copy_of(new)?;
-            application.change_pin(talk, user, old, new)?;
+            let changed = application.change_pin(talk, user, old, new);
+            login.doubted |= is_doubtful(&changed);
+            changed?;
+            login.doubted = false;
             if let Some(login) = login.user.as_mut().filter(|login| login.0 == user) {
                 login.1 = kept;
             }
@@ -367,5 +417,72 @@ impl Card {
         let mut state = self.state.locked();
         state.found = None;
         state.selected = false;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::card::application::TABLE;
+    use std::sync::atomic::AtomicUsize;
+
+    const VERIFY: u8 = 0x20;
+
+    /// A card of which no answer to a PIN comes through, with the number of PINs that it got.
+    struct Weak(Arc<AtomicUsize>);
+
+    impl Reader for Weak {
+        fn name(&self) -> &str {
+            "weak"
+        }
+
+        fn presence(&self) -> Presence {
+            Presence::BUILT_IN
+        }
+
+        fn connect(&self) -> std::result::Result<Box<dyn Channel>, Fault> {
+            Ok(Box::new(Self(Arc::clone(&self.0))))
+        }
+    }
+
+    impl Channel for Weak {
+        fn atr(&self) -> &[u8] {
+            &[]
+        }
+
+        fn begin(&mut self) -> std::result::Result<(), Fault> {
+            Ok(())
+        }
+
+        fn end(&mut self) {}
+
+        fn transmit(&mut self, command: &[u8]) -> std::result::Result<Vec<u8>, Fault> {
+            match command {
+                [_, 0xa4, ..] => Ok(vec![0x90, 0]),
+                [_, VERIFY, _, _, _, _, ..] => {
+                    self.0.fetch_add(1, Ordering::Relaxed);
+                    Err(Fault::Reset)
+                }
+                _ => Ok(vec![0x6a, 0x82]),
+            }
+        }
+    }
+
+    #[test]
+    fn a_pin_whose_answer_is_lost_is_not_sent_again() {
+        let sent = Arc::default();
+        let reader = Arc::new(Weak(Arc::clone(&sent)));
+        let rules = config::Config::default().card;
+        let card = Card::new(reader, TABLE.iter().collect(), rules);
+        let refused = card.log_in(User::User, b"123456").unwrap_err();
+        assert_eq!(refused.rv(), CKR_DEVICE_ERROR);
+        assert_eq!(sent.load(Ordering::Relaxed), 1);
+
+        // Nor that of a login, to go on after a reset.
+        let pin = Secret::copy_of(b"123456").unwrap();
+        card.state.locked().login.user = Some((User::User, pin));
+        let refused = card.visit(&mut |_, _, _| Ok(())).unwrap_err();
+        assert_eq!(refused.rv(), CKR_USER_NOT_LOGGED_IN);
+        assert_eq!(sent.load(Ordering::Relaxed), 2);
     }
 }

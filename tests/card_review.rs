@@ -1,0 +1,121 @@
+//! What a hostile look at smart cards found: tries of a PIN that were given back, objects that were
+//! overwritten, sessions that stood still.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+#![allow(clippy::undocumented_unsafe_blocks, missing_docs)]
+
+mod common;
+
+use common::card::{MANAGEMENT_KEY, PIN, PUK, Reader};
+use common::*;
+use std::process::Command;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// Runs `body` in a process with a reader of its own and a card in it.
+#[track_caller]
+fn on_a_card(body: impl FnOnce(&World, Reader)) {
+    isolated_on(&[SOFTWARE], |world| {
+        let directory = world.path("");
+        let reader = Reader::start(&directory);
+        set("NODETOKEN_CARD", "pcsc");
+        set("PCSCLITE_CSOCK_NAME", Reader::socket(&directory));
+        body(world, reader);
+    });
+}
+
+/// The card as a token.
+#[track_caller]
+fn card(module: Module) -> Token {
+    let removable = |slot: &CK_SLOT_ID| {
+        let mut info = CK_SLOT_INFO::default();
+        try_call!(module, C_GetSlotInfo(*slot, &mut info)).unwrap();
+        info.flags & CKF_REMOVABLE_DEVICE != 0
+    };
+    let slot = module.slots().unwrap().into_iter().find(removable).unwrap();
+    Token { module, slot }
+}
+
+/// The PIN of a security officer who may do everything.
+fn so_pin() -> String {
+    let key = MANAGEMENT_KEY.map(|byte| format!("{byte:02x}")).concat();
+    format!("{PUK}:{key}")
+}
+
+/// A session with the security officer logged in.
+#[track_caller]
+fn officer(token: Token) -> Session {
+    let session = token.session();
+    session.login(CKU_SO, &so_pin()).unwrap();
+    session
+}
+
+fn on_token(id: &[u8]) -> Template {
+    Template::new().set(CKA_TOKEN, true).set(CKA_ID, id)
+}
+
+/// Runs `yubico-piv-tool` on the card; its output.
+fn yubico(arguments: &[&str]) -> String {
+    let key = MANAGEMENT_KEY.map(|byte| format!("{byte:02x}")).concat();
+    let output = Command::new("yubico-piv-tool")
+        .args(["--reader=", &format!("--key={key}")])
+        .args(arguments)
+        .output()
+        .expect("yubico-piv-tool, from the Debian package of that name");
+    assert!(output.status.success(), "{arguments:?}: {output:?}");
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// A program that is logged in may not try PINs without end: the card counts each of them.
+#[test]
+fn a_login_gives_no_tries_back() {
+    on_a_card(|world, _reader| {
+        let token = card(world.module());
+        let session = token.session();
+        session.login(CKU_USER, PIN).unwrap();
+        for _ in 0..2 {
+            session
+                .set_pin("000000", "111111")
+                .refused(CKR_PIN_INCORRECT);
+            // What asks for the login is refused or done, but sets nothing back.
+            let _ = session.find(&Template::new().set(CKA_CLASS, CKO_DATA));
+        }
+        session
+            .set_pin("000000", "111111")
+            .refused_with(&[CKR_PIN_INCORRECT, CKR_PIN_LOCKED]);
+        session
+            .set_pin(PIN, "111111")
+            .refused_with(&[CKR_PIN_INCORRECT, CKR_PIN_LOCKED]);
+        session.logout().unwrap();
+        session.login(CKU_USER, PIN).refused(CKR_PIN_LOCKED);
+    });
+}
+
+/// A wrong PIN in between costs nothing but itself, where the right one follows.
+#[test]
+fn the_right_pin_after_a_wrong_one_goes_on() {
+    on_a_card(|world, _reader| {
+        let token = card(world.module());
+        let so = officer(token);
+        let id = Template::new().set(CKA_TOKEN, true).set(CKA_ID, &[2]);
+        so.ec_with(Curve::P256, &id);
+        so.logout().unwrap();
+        so.login(CKU_USER, PIN).unwrap();
+        let key = so.find_one(&id.set(CKA_CLASS, CKO_PRIVATE_KEY));
+        so.sign_init(CKM_ECDSA_SHA256, key).unwrap();
+        so.login(CKU_CONTEXT_SPECIFIC, "000000")
+            .refused(CKR_PIN_INCORRECT);
+        so.login(CKU_CONTEXT_SPECIFIC, PIN).unwrap();
+        so.sign_rest(b"data").unwrap();
+        so.set_pin("000000", "111111").refused(CKR_PIN_INCORRECT);
+        so.set_pin(PIN, "111111").unwrap();
+        so.sign_init(CKM_ECDSA_SHA256, key).unwrap();
+        so.login(CKU_CONTEXT_SPECIFIC, "111111").unwrap();
+        so.sign_rest(b"data").unwrap();
+    });
+}
