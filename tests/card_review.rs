@@ -119,3 +119,34 @@ fn the_right_pin_after_a_wrong_one_goes_on() {
         so.sign_rest(b"data").unwrap();
     });
 }
+
+/// Who logs out while the card makes a key waits for it; who asks the state of a session does not.
+#[test]
+fn a_busy_card_does_not_hold_up_who_asks_for_the_state() {
+    on_a_card(|world, reader| {
+        let module = world.module();
+        let token = card(module);
+        let so = officer(token);
+        const GENERATE: u8 = 0x47;
+        const LONG: Duration = Duration::from_secs(4);
+        reader.card().hang_at(GENERATE, LONG);
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                let pair = Template::new().set(CKA_EC_PARAMS, Curve::P256.params);
+                let pair = pair.with(&on_token(b"key"));
+                let private = on_token(b"key");
+                // Its maker has been logged out before it is there.
+                let _ = token
+                    .session()
+                    .generate_key_pair(CKM_EC_KEY_PAIR_GEN, &pair, &private);
+            });
+            thread::sleep(LONG / 4);
+            scope.spawn(|| so.logout().unwrap());
+            thread::sleep(LONG / 4);
+            let begun = Instant::now();
+            assert_eq!(so.state(), CKS_RW_PUBLIC_SESSION);
+            assert!(module.slots().unwrap().contains(&token.slot));
+            assert!(begun.elapsed() < LONG / 4, "{:?}", begun.elapsed());
+        });
+    });
+}
