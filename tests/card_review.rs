@@ -120,6 +120,35 @@ fn the_right_pin_after_a_wrong_one_goes_on() {
     });
 }
 
+/// Sessions with a card that was taken out do not keep its successor from being initialized; and of
+/// what was on it before, nothing is left.
+#[test]
+fn a_card_is_made_empty() {
+    on_a_card(|world, reader| {
+        let file = world.path("object");
+        std::fs::write(&file, "01046e616d65").unwrap();
+        let input = ["--format=hex", "--input", file.to_str().unwrap()];
+        // Printed Information, which is read after the PIN only.
+        yubico(&[&["--action=write-object", "--id=0x5fc109"], &input[..]].concat());
+        let module = world.module();
+        let token = card(module);
+        let printed = Template::new()
+            .set(CKA_CLASS, CKO_DATA)
+            .set(CKA_LABEL, "Printed Information");
+        let session = token.session();
+        session.login(CKU_USER, PIN).unwrap();
+        session.find_one(&printed);
+        reader.card().pull();
+        reader.card().insert();
+        module
+            .init_token(token.slot, &so_pin(), "another one")
+            .unwrap();
+        let session = token.session();
+        session.login(CKU_USER, PIN).unwrap();
+        assert_eq!(session.find(&printed).unwrap(), []);
+    });
+}
+
 /// Who logs out while the card makes a key waits for it; who asks the state of a session does not.
 #[test]
 fn a_busy_card_does_not_hold_up_who_asks_for_the_state() {

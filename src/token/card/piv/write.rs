@@ -464,6 +464,13 @@ impl Piv {
             }
         }
         self.carry_out(talk, plan)?;
+        // Those that are read after the PIN only: not every card has them.
+        for kind in DATA_OBJECTS.iter().filter(|kind| kind.private) {
+            match commands::put(talk, kind.tag, &[]) {
+                Ok(()) | Err(Failure::Refused { .. }) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
         commands::put(talk, slots::CHUID.tag, &new_chuid(label)?)?;
         self.managed = true;
         Ok(())
