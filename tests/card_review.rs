@@ -120,6 +120,20 @@ fn the_right_pin_after_a_wrong_one_goes_on() {
     });
 }
 
+/// Where everybody may write, that is not by the key of a security officer who has gone.
+#[test]
+fn the_right_to_write_ends_with_the_login() {
+    on_a_card(|world, _reader| {
+        world.configure("[card]\nreaders = \"pcsc\"\n[policy]\npublic_write = true\n");
+        let token = card(world.module());
+        let note = data("a note").set(CKA_TOKEN, true);
+        let session = officer(token);
+        session.create(&note).unwrap();
+        session.logout().unwrap();
+        session.create(&note).refused(CKR_USER_NOT_LOGGED_IN);
+    });
+}
+
 /// Sessions with a card that was taken out do not keep its successor from being initialized; and of
 /// what was on it before, nothing is left.
 #[test]

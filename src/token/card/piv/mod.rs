@@ -421,6 +421,7 @@ impl Application for Piv {
     }
 
     fn end_login(&mut self, talk: &mut Talk<'_>) -> Result<()> {
+        self.administrator = false;
         let pin = self.pin(talk)?;
         commands::end_login(talk, pin)
     }
