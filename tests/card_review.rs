@@ -120,6 +120,53 @@ fn the_right_pin_after_a_wrong_one_goes_on() {
     });
 }
 
+/// Keys that are made at once are all there: none is made in the place of another.
+#[test]
+fn keys_made_at_once_are_all_kept() {
+    on_a_card(|world, _reader| {
+        let token = card(world.module());
+        let so = officer(token);
+        let ids: Vec<[u8; 3]> = (0..8).map(|number| [b'i', b'd', number]).collect();
+        thread::scope(|scope| {
+            for id in &ids {
+                scope.spawn(move || token.session().ec_with(Curve::P256, &on_token(id)));
+            }
+        });
+        so.logout().unwrap();
+        so.login(CKU_USER, PIN).unwrap();
+        for id in &ids {
+            let of = |class| so.find_one(&on_token(id).set(CKA_CLASS, class));
+            let (public, private) = (of(CKO_PUBLIC_KEY), of(CKO_PRIVATE_KEY));
+            let signature = so.sign(CKM_ECDSA_SHA256, private, b"data").unwrap();
+            so.verify(CKM_ECDSA_SHA256, public, b"data", &signature)
+                .unwrap();
+        }
+    });
+}
+
+/// What another program has written and this module cannot read stays.
+#[test]
+fn what_is_not_understood_is_not_overwritten() {
+    on_a_card(|world, _reader| {
+        let file = world.path("object");
+        let strange = "7005aabb";
+        std::fs::write(&file, strange).unwrap();
+        let file = file.to_str().unwrap();
+        let place = ["--id=0x5fc10d", "--format=hex"];
+        let write = ["--action=write-object", "--input", file];
+        yubico(&[&write[..], &place].concat());
+        let read = || yubico(&[&["--action=read-object"], &place[..]].concat());
+        assert_eq!(read(), strange);
+        let token = card(world.module());
+        let so = officer(token);
+        so.create(&data("a note").with(&on_token(b"")).without(CKA_ID))
+            .unwrap();
+        so.ec_with(Curve::P256, &on_token(b"key"));
+        so.ec_with(Curve::P256, &on_token(&[5]));
+        assert_eq!(read(), strange);
+    });
+}
+
 /// Where everybody may write, that is not by the key of a security officer who has gone.
 #[test]
 fn the_right_to_write_ends_with_the_login() {

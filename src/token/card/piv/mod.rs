@@ -34,7 +34,7 @@ use cryptoki_sys::*;
 use der::Encode;
 use der::asn1::ObjectIdentifier;
 use slots::{DATA_OBJECTS, DataObject, KeySlot};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use zeroize::Zeroizing;
 
@@ -70,8 +70,12 @@ struct Piv {
     managed: bool,
     /// Version of a YubiKey, once asked.
     version: Option<Option<[u8; 3]>>,
+    /// It says a version like a YubiKey, and then nothing of its keys.
+    silent: bool,
     /// What was last read of the certificates' data objects.
     contents: BTreeMap<u8, Content>,
+    /// Places of keys that were made by this process and whose objects are not written yet.
+    promised: BTreeSet<u8>,
 }
 
 /// The application that SELECT has answered for.
@@ -90,7 +94,9 @@ pub(super) fn open(answer: &[u8], rules: &Card) -> Box<dyn Application> {
         administrator: false,
         managed: false,
         version: None,
+        silent: false,
         contents: BTreeMap::new(),
+        promised: BTreeSet::new(),
     })
 }
 
@@ -130,7 +136,10 @@ impl Piv {
             Err(Failure::Fault(super::transport::Fault::Error(error))) => {
                 let line = format!("{} of the card is left out: {error}", slot.label());
                 log::write(log::Level::Error, &line);
-                Ok(Content::default())
+                Ok(Content {
+                    strange: true,
+                    ..Content::default()
+                })
             }
             Err(failure) => Err(failure),
         }
@@ -169,26 +178,28 @@ impl Piv {
         Ok(())
     }
 
+    /// What a YubiKey says of a key; nothing where there is none, or no YubiKey.
+    fn metadata(&mut self, talk: &mut Talk<'_>, slot: KeySlot) -> Result<Zeroizing<Vec<u8>>> {
+        let version = self.version(talk)?;
+        if self.silent || version.is_none_or(|version| version < METADATA_SINCE) {
+            return Ok(Zeroizing::default());
+        }
+        let metadata = commands::metadata(talk, slot.reference)?;
+        // A card that says yes and nothing more has no metadata.
+        self.silent = metadata.as_ref().is_some_and(|said| said.is_empty());
+        Ok(metadata.unwrap_or_default())
+    }
+
     /// What a YubiKey knows of a key that has no certificate yet.
     fn content_by_metadata(
         &mut self,
         talk: &mut Talk<'_>,
         slot: KeySlot,
     ) -> Result<Option<Content>> {
-        let version = self.version(talk)?;
-        if version.is_none_or(|version| version < METADATA_SINCE) {
-            return Ok(None);
-        }
-        let Some(metadata) = commands::metadata(talk, slot.reference)? else {
-            return Ok(None);
-        };
+        let metadata = self.metadata(talk, slot)?;
         let Ok(objects) = tlv::all(&metadata) else {
             return Ok(None);
         };
-        if objects.is_empty() {
-            // A card that says yes and nothing more has no metadata.
-            self.version = Some(None);
-        }
         let (Some([algorithm]), Some(public)) = (tlv::find(&objects, 1), tlv::find(&objects, 4))
         else {
             return Ok(None);
