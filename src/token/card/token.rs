@@ -70,6 +70,8 @@ impl CardToken {
             return Ok(());
         }
         let start = self.revision.load(Ordering::Acquire);
+        // Of before: what is read of a card that comes meanwhile is read once more.
+        let removals = self.card.removals();
         let user = self.card.user();
         let objects = self
             .card
@@ -88,7 +90,7 @@ impl CardToken {
         let revision = counted.map_or(start, |_| next);
         *seen = Some(Seen {
             revision,
-            removals: self.card.removals(),
+            removals,
             extent,
             since: Instant::now(),
             objects,
