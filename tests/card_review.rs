@@ -240,3 +240,33 @@ fn a_busy_card_does_not_hold_up_who_asks_for_the_state() {
         });
     });
 }
+
+/// A card that does not answer keeps nobody from the other tokens.
+#[test]
+fn the_command_leaves_out_a_card_that_does_not_answer() {
+    on_a_card(|_world, reader| {
+        const GET_DATA: u8 = 0xcb;
+        let run = |arguments: &[&str]| {
+            let output = Command::new(env!("CARGO_BIN_EXE_nodetoken"))
+                .args(arguments)
+                .env("SO_PIN", "12345678")
+                .env("PIN", "123456")
+                .output()
+                .unwrap();
+            assert!(output.status.success(), "{arguments:?}: {output:?}");
+            String::from_utf8_lossy(&output.stdout).into_owned()
+        };
+        let init = [
+            "init",
+            "--label",
+            "node",
+            "--so-pin-env",
+            "SO_PIN",
+            "--pin-env",
+            "PIN",
+        ];
+        run(&init);
+        reader.card().fail_at(GET_DATA, 0x6f00, 1000);
+        assert!(run(&["list"]).contains("node"));
+    });
+}
