@@ -10,7 +10,7 @@ use crate::object::{Index, Object};
 use crate::token::{Change, NewObject, ObjectId, Place, Presence, Stored, Token, User};
 use cryptoki_sys::*;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// One slot. It lives from the C_Initialize or C_GetSlotList that found it to C_Finalize.
 pub struct Slot {
@@ -105,14 +105,16 @@ impl Slot {
     /// login that the token takes no more.
     fn renew(&self, state: &mut State) {
         let removals = self.token().removals();
-        if state.removals == removals {
-            if self.token().login_lost() {
-                self.end_login(state);
-            }
+        let stays = state.removals == removals;
+        if stays && !self.token().login_lost() {
             return;
         }
         if state.user.is_some() {
-            self.end_login(state);
+            self.forget_login(state);
+        }
+        self.token().logout();
+        if stays {
+            return;
         }
         *state = State {
             removals,
@@ -192,9 +194,17 @@ impl Slot {
             &mut state.read_only_sessions
         };
         *count = count.saturating_sub(1);
-        let last = state.read_only_sessions + state.read_write_sessions == 0;
-        if last && state.user.is_some() {
-            self.end_login(&mut state);
+        let is_over = |state: &State| {
+            state.read_only_sessions + state.read_write_sessions == 0 && state.user.is_some()
+        };
+        if !is_over(&state) {
+            return;
+        }
+        drop(state);
+        let _one = self.login.locked();
+        let state = self.state.locked();
+        if is_over(&state) {
+            self.end_login(state);
         }
     }
 
@@ -209,7 +219,7 @@ impl Slot {
         state.user = Some(user);
         self.objects.writing().revision = None;
         if refusal.is_err() {
-            self.end_login(&mut state);
+            self.end_login(state);
         }
         refusal
     }
@@ -251,18 +261,27 @@ impl Slot {
     /// C_Logout (5.6.10).
     pub(crate) fn log_out(&self) -> Result<()> {
         let _one = self.login.locked();
-        let mut state = self.state.locked();
+        let state = self.state.locked();
         if state.user.is_none() {
             return fail!(CKR_USER_NOT_LOGGED_IN, "nobody is logged in");
         }
-        self.end_login(&mut state);
+        self.end_login(state);
         Ok(())
     }
 
-    fn end_login(&self, state: &mut State) {
+    /// The caller has `login` locked: nobody logs in before the token, which may be busy with
+    /// another call, has logged out. Who only asks who is logged in need not wait for that.
+    fn end_login(&self, mut state: MutexGuard<'_, State>) {
+        self.forget_login(&mut state);
+        drop(state);
+        self.token().logout();
+        // What was read of the token meanwhile.
+        self.objects.writing().index.log_out();
+    }
+
+    fn forget_login(&self, state: &mut State) {
         let mut objects = self.objects.writing();
         self.era.fetch_add(1, Ordering::AcqRel);
-        self.token().logout();
         // "All private session objects are destroyed" (5.6.10), and token objects are not seen.
         objects.index.log_out();
         state.user = None;
@@ -271,6 +290,8 @@ impl Slot {
     /// C_InitToken (5.5.7): no session may be open.
     pub fn initialize(&self, so_pin: &[u8], label: &str) -> Result<()> {
         let _one = self.login.locked();
+        // Sessions with a token that was taken out are none.
+        self.presence();
         if self.sessions().0 > 0 {
             return fail!(
                 CKR_SESSION_EXISTS,

@@ -5,6 +5,7 @@ use crate::choice::Id;
 use crate::failure::{Exit, Failure, Result, fail};
 use crate::object::{KeyType, Object, Parameter};
 use crate::pin_source::{PinOptions, SoPin, UserPin};
+use crate::report::warn;
 use crate::table::printable;
 use clap::ValueEnum;
 use cryptoki_sys::*;
@@ -19,6 +20,8 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::sync::Arc;
 
+/// What a reader answers that has no card of ours.
+const NO_TOKEN: [CK_RV; 2] = [CKR_TOKEN_NOT_PRESENT, CKR_TOKEN_NOT_RECOGNIZED];
 /// RSA public exponent 65537 (FIPS 186-5 A.1.1).
 const EXPONENT: &[u8] = &[1, 0, 1];
 
@@ -161,20 +164,21 @@ impl Provider {
     }
 
     /// Every slot with a token, in the order of the module. Readers without a card, or with one that
-    /// is none of ours, are left out.
+    /// is none of ours, are left out; one whose card does not answer is, too, and that is said.
     pub fn slots(&self) -> Result<Vec<Slot>> {
-        self.module
-            .slots(true)?
-            .iter()
-            .filter(|slot| {
-                let refusal = slot.token().ready().err().map(|error| error.rv());
-                !matches!(
-                    refusal,
-                    Some(CKR_TOKEN_NOT_PRESENT | CKR_TOKEN_NOT_RECOGNIZED)
-                )
-            })
-            .map(|slot| view(slot))
-            .collect()
+        let mut slots = Vec::new();
+        for slot in self.module.slots(true)? {
+            let seen = slot.token().ready().and_then(|()| view(&slot));
+            match seen {
+                Ok(seen) => slots.push(seen),
+                Err(error) if slot.place.flags & CKF_REMOVABLE_DEVICE == 0 => {
+                    return Err(error.into());
+                }
+                Err(error) if NO_TOKEN.contains(&error.rv()) => {}
+                Err(error) => warn(format!("{} is left out: {error}", slot.place.description)),
+            }
+        }
+        Ok(slots)
     }
 
     /// Who may write to a token: the user; the security officer of a card whose management key the
@@ -195,7 +199,7 @@ impl Provider {
 
     /// The slot with this id, as it is now.
     pub fn slot(&self, id: CK_SLOT_ID) -> Result<Slot> {
-        view(&*self.module.slot(id)?)
+        Ok(view(&*self.module.slot(id)?)?)
     }
 
     /// The slot that `--token` names, or the only initialized token.
@@ -273,7 +277,7 @@ fn names<'a>(slots: impl Iterator<Item = &'a Slot>) -> String {
     slots.map(Slot::name).collect::<Vec<_>>().join(", ")
 }
 
-fn view(slot: &nodetoken::slot::Slot) -> Result<Slot> {
+fn view(slot: &nodetoken::slot::Slot) -> nodetoken::error::Result<Slot> {
     let info = slot.token().info()?;
     Ok(Slot {
         id: slot.place.id,

@@ -9,6 +9,8 @@ use zeroize::Zeroizing;
 
 /// Most data bytes of a short command, and of one piece of a chain.
 const SHORT: usize = 255;
+/// Most data bytes of an extended command.
+const EXTENDED: usize = 0xffff;
 /// Most bytes that a response may bring together: an extended one, or as many by GET RESPONSE.
 const LONGEST: usize = 1 << 16;
 /// CLA of a piece that others follow (5.3.3).
@@ -237,9 +239,10 @@ impl<'a> Talk<'a> {
 
     /// Sends a command, in as few pieces as the card allows, and gathers its response.
     fn converse(&mut self, class: u8, command: &Command<'_>) -> Result<Response> {
-        let extended =
-            self.extended && (command.data.len() > SHORT || command.response == Expected::Long);
-        let mut pieces = command.data.chunks(if extended { LONGEST } else { SHORT });
+        let extended = self.extended
+            && command.data.len() <= EXTENDED
+            && (command.data.len() > SHORT || command.response == Expected::Long);
+        let mut pieces = command.data.chunks(if extended { EXTENDED } else { SHORT });
         let mut piece = pieces.next().unwrap_or_default();
         for next in pieces {
             let (_, status) = self.exchange(&encode(class | CHAINED, command, piece, None))?;

@@ -93,6 +93,9 @@ pub(super) enum Extent {
 pub(super) struct Login {
     /// Who is logged in, with the PIN.
     pub(super) user: Option<(User, Secret)>,
+    /// A PIN was sent since that was wrong, as far as we know: that of the login is not sent any
+    /// more, for it would set the card's counter of wrong tries back.
+    pub(super) doubted: bool,
     /// The key that was confirmed for one use, with the PIN.
     pub(super) confirmed: Option<(ObjectId, Secret)>,
 }

@@ -65,8 +65,9 @@ enum Beginning {
     Usual,
     /// With the application selected by this very visit.
     Anew,
-    /// The same, for a visit that verifies the PIN of who is logged in by itself.
-    AnewForPin,
+    /// The same, to send a PIN. That of who is logged in is not verified before: it would set the
+    /// counter of wrong tries back.
+    ForPin,
 }
 
 struct Found {
@@ -124,9 +125,9 @@ impl Card {
         self.visit_as(Beginning::Usual, visit)
     }
 
-    /// The same, with the application selected by this very visit: before a PIN is sent.
+    /// The same, with the application selected by this very visit, to send a PIN.
     pub(super) fn visit_anew<T>(&self, visit: &mut Visit<'_, T>) -> Result<T> {
-        self.visit_as(Beginning::Anew, visit)
+        self.visit_as(Beginning::ForPin, visit)
     }
 
     /// The same, to read what is on the card.
@@ -231,7 +232,7 @@ impl Card {
             selection: &mut state.selection,
             login: &mut state.login,
             login_lost: &self.login_lost,
-            verifies: beginning == Beginning::AnewForPin,
+            resumes: beginning != Beginning::ForPin,
         }
         .hold(visit);
         let untaken = talk.take_untaken();
@@ -302,8 +303,8 @@ struct Conversation<'a, 'b> {
     selection: &'a mut Selection,
     login: &'a mut Login,
     login_lost: &'a AtomicBool,
-    /// The visit verifies the PIN of who is logged in.
-    verifies: bool,
+    /// Who is logged in is verified where the application is selected.
+    resumes: bool,
 }
 
 impl Conversation<'_, '_> {
@@ -349,23 +350,29 @@ impl Conversation<'_, '_> {
             return Err(Fault::Removed.into());
         }
         *self.selection = Selection::Valid;
-        if let Some((user, pin)) = &self.login.user
-            && !self.verifies
-        {
-            let verified = found.application.resume(self.talk, *user, pin);
-            if let Err(Failure::Fault(Fault::Error(refusal))) = verified {
-                // Another try would be another wrong one.
-                *self.login = Login::default();
-                self.login_lost.store(true, Ordering::Release);
-                return refuse!(
-                    CKR_USER_NOT_LOGGED_IN,
-                    "the card does not take the PIN of this login any more: {}; log in again",
-                    refusal.reason()
-                );
-            }
-            verified?;
+        let Some((user, pin)) = self.login.user.as_ref().filter(|_| self.resumes) else {
+            return Ok(());
+        };
+        if self.login.doubted {
+            return self.lose_login("a wrong PIN has ended it");
         }
-        Ok(())
+        let verified = found.application.resume(self.talk, *user, pin);
+        self.login.doubted = is_doubtful(&verified);
+        if let Err(Failure::Fault(Fault::Error(refusal))) = verified {
+            // Another try would be another wrong one.
+            return self.lose_login(refusal.reason());
+        }
+        verified
+    }
+
+    /// Ends the login that the card does not have any more.
+    fn lose_login(&mut self, why: &str) -> Told<()> {
+        *self.login = Login::default();
+        self.login_lost.store(true, Ordering::Release);
+        refuse!(
+            CKR_USER_NOT_LOGGED_IN,
+            "the login on the card is over: {why}; log in again"
+        )
     }
 
     fn find(&mut self) -> Told<Found> {
@@ -391,6 +398,17 @@ impl Conversation<'_, '_> {
             CKR_TOKEN_NOT_RECOGNIZED,
             "the card does not let its application be selected"
         )
+    }
+}
+
+/// Whether the card may have counted a wrong PIN.
+fn is_doubtful(told: &Told<()>) -> bool {
+    match told {
+        Err(Failure::Fault(Fault::Error(error))) => {
+            matches!(error.rv(), CKR_PIN_INCORRECT | CKR_PIN_LOCKED)
+        }
+        Err(Failure::Fault(Fault::Reset)) => true,
+        _ => false,
     }
 }
 
@@ -449,7 +467,10 @@ impl Card {
         self.visit_anew(&mut |talk, application, login| {
             let kept = Secret::copy_of(pin)?;
             application.verify(talk, user, pin)?;
-            login.user = Some((user, kept));
+            *login = Login {
+                user: Some((user, kept)),
+                ..Login::default()
+            };
             self.login_lost.store(false, Ordering::Release);
             Ok(())
         })
@@ -462,9 +483,12 @@ impl Card {
 
     /// Checks the PIN of one key and keeps it for its next use.
     pub(super) fn confirm(&self, key: &ObjectId, pin: &[u8]) -> Result<()> {
-        self.visit_as(Beginning::AnewForPin, &mut |talk, application, login| {
+        self.visit_anew(&mut |talk, application, login| {
             let kept = Secret::copy_of(pin)?;
-            application.verify(talk, User::User, pin)?;
+            let verified = application.verify(talk, User::User, pin);
+            login.doubted |= is_doubtful(&verified);
+            verified?;
+            login.doubted = false;
             login.confirmed = Some((*key, kept));
             Ok(())
         })
@@ -479,7 +503,10 @@ impl Card {
     pub(super) fn change_pin(&self, user: User, old: &[u8], new: &[u8]) -> Result<()> {
         self.visit_anew(&mut |talk, application, login| {
             let kept = Secret::copy_of(new)?;
-            application.change_pin(talk, user, old, new)?;
+            let changed = application.change_pin(talk, user, old, new);
+            login.doubted |= is_doubtful(&changed);
+            changed?;
+            login.doubted = false;
             if let Some(login) = login.user.as_mut().filter(|login| login.0 == user) {
                 login.1 = kept;
             }

@@ -83,18 +83,17 @@ pub(super) fn find<'a>(objects: &[(Tag, &'a [u8])], tag: Tag) -> Option<&'a [u8]
         .map(|object| object.1)
 }
 
-/// Appends a data object of up to 65,535 bytes.
+/// Appends a data object of less than 16 MiB.
 pub(super) fn push(to: &mut Vec<u8>, tag: Tag, value: &[u8]) {
     let tag = tag.to_be_bytes();
     to.extend(tag.iter().skip_while(|byte| **byte == 0));
-    let len = value.len() as u16;
+    let len = value.len() as u32;
+    let [_, high, middle, low] = len.to_be_bytes();
     match len {
-        0..=0x7f => to.push(len as u8),
-        0x80..=0xff => to.extend([0x81, len as u8]),
-        _ => {
-            to.push(0x82);
-            to.extend(len.to_be_bytes());
-        }
+        0..=0x7f => to.push(low),
+        0x80..=0xff => to.extend([0x81, low]),
+        0x100..=0xffff => to.extend([0x82, middle, low]),
+        _ => to.extend([0x83, high, middle, low]),
     }
     to.extend_from_slice(value);
 }
@@ -126,6 +125,14 @@ mod tests {
                 let len: usize = objects.iter().map(|object| object.1.len()).sum();
                 prop_assert!(len <= bytes.len());
             }
+        }
+    }
+
+    #[test]
+    fn a_long_value_comes_back() {
+        for len in [0xffff, 0x10000, 0x20001] {
+            let bytes = object(0x53, &vec![7; len]);
+            assert_eq!(value_of(&bytes, 0x53).unwrap().len(), len);
         }
     }
 

@@ -76,6 +76,8 @@ impl CardToken {
             return Ok(seen);
         }
         let start = self.revision.load(Ordering::Acquire);
+        // Of before: what is read of a card that comes meanwhile is read once more.
+        let removals = self.card.removals();
         let user = self.card.user();
         let objects = self
             .card
@@ -94,7 +96,7 @@ impl CardToken {
         let revision = counted.map_or(start, |_| next);
         *seen = Some(Seen {
             revision,
-            removals: self.card.removals(),
+            removals,
             extent,
             since: Instant::now(),
             objects,

@@ -31,6 +31,8 @@ pub(super) struct Content {
     pub(super) certificate: Option<Vec<u8>>,
     /// What this module noted, where it was the last to write.
     pub(super) record: Option<Record>,
+    /// There is something that this module does not understand: no place for anything else.
+    pub(super) strange: bool,
 }
 
 impl Content {
@@ -56,6 +58,7 @@ impl Content {
         Ok(Self {
             certificate,
             record: tlv::find(&objects, record::TAG).and_then(record::decode),
+            strange: false,
         })
     }
 
@@ -109,7 +112,8 @@ impl Content {
 
     /// Nothing is in it.
     pub(super) fn is_empty(&self) -> bool {
-        self.certificate.is_none()
+        !self.strange
+            && self.certificate.is_none()
             && self
                 .record
                 .as_ref()

@@ -34,7 +34,7 @@ use cryptoki_sys::*;
 use der::Encode;
 use der::asn1::ObjectIdentifier;
 use slots::{DATA_OBJECTS, DataObject, KeySlot};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
@@ -74,6 +74,8 @@ struct Piv {
     managed: bool,
     /// Version of a YubiKey, once asked.
     version: Option<Option<[u8; 3]>>,
+    /// It says a version like a YubiKey, and then nothing of its keys.
+    silent: bool,
     /// What was last read of the certificates' data objects.
     contents: BTreeMap<u8, Content>,
     /// When that was, and the key history of then, unless something has changed since.
@@ -81,6 +83,8 @@ struct Piv {
     /// Algorithms of the keys in `contents` that were used: it takes longer to parse a certificate
     /// than to check a signature.
     algorithms: BTreeMap<ObjectId, u8>,
+    /// Places of keys that were made by this process and whose objects are not written yet.
+    promised: BTreeSet<u8>,
 }
 
 /// A reading of the certificates' data objects.
@@ -128,9 +132,11 @@ pub(super) fn open(answer: &[u8], rules: &Card) -> Box<dyn Application> {
         administrator: false,
         managed: false,
         version: None,
+        silent: false,
         contents: BTreeMap::new(),
         reading: None,
         algorithms: BTreeMap::new(),
+        promised: BTreeSet::new(),
     })
 }
 
@@ -170,7 +176,10 @@ impl Piv {
             Err(Failure::Fault(super::transport::Fault::Error(error))) => {
                 let line = format!("{} of the card is left out: {error}", slot.label());
                 log::write(log::Level::Error, &line);
-                Ok(Content::default())
+                Ok(Content {
+                    strange: true,
+                    ..Content::default()
+                })
             }
             Err(failure) => Err(failure),
         }
@@ -249,26 +258,28 @@ impl Piv {
         Ok(algorithm)
     }
 
+    /// What a YubiKey says of a key; nothing where there is none, or no YubiKey.
+    fn metadata(&mut self, talk: &mut Talk<'_>, slot: KeySlot) -> Result<Zeroizing<Vec<u8>>> {
+        let version = self.version(talk)?;
+        if self.silent || version.is_none_or(|version| version < METADATA_SINCE) {
+            return Ok(Zeroizing::default());
+        }
+        let metadata = commands::metadata(talk, slot.reference)?;
+        // A card that says yes and nothing more has no metadata.
+        self.silent = metadata.as_ref().is_some_and(|said| said.is_empty());
+        Ok(metadata.unwrap_or_default())
+    }
+
     /// What a YubiKey knows of a key that has no certificate yet.
     fn content_by_metadata(
         &mut self,
         talk: &mut Talk<'_>,
         slot: KeySlot,
     ) -> Result<Option<Content>> {
-        let version = self.version(talk)?;
-        if version.is_none_or(|version| version < METADATA_SINCE) {
-            return Ok(None);
-        }
-        let Some(metadata) = commands::metadata(talk, slot.reference)? else {
-            return Ok(None);
-        };
+        let metadata = self.metadata(talk, slot)?;
         let Ok(objects) = tlv::all(&metadata) else {
             return Ok(None);
         };
-        if objects.is_empty() {
-            // A card that says yes and nothing more has no metadata.
-            self.version = Some(None);
-        }
         let (Some([algorithm]), Some(public)) = (tlv::find(&objects, 1), tlv::find(&objects, 4))
         else {
             return Ok(None);
@@ -498,6 +509,7 @@ impl Application for Piv {
     fn end_login(&mut self, talk: &mut Talk<'_>) -> Result<()> {
         // Who logs in again wants to see what is new.
         self.forget_reading();
+        self.administrator = false;
         let pin = self.pin(talk)?;
         commands::end_login(talk, pin)
     }

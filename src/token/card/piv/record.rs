@@ -6,12 +6,34 @@
 
 use crate::attribute::{self, Attributes};
 use crate::error::{Error, Result};
+use crate::token::FREE_KEY;
 use cryptoki_sys::*;
 use der::asn1::OctetString;
 use der::{Decode, Encode, Sequence};
 
 /// Tag of the record in a certificate's data object and in the CHUID: private class, primitive.
 pub(super) const TAG: u32 = 0xde;
+
+/// What follows from key, certificate and place, whatever a record says: no one has vouched for it.
+const FOLLOWS: [CK_ATTRIBUTE_TYPE; 17] = [
+    CKA_CLASS,
+    CKA_TOKEN,
+    CKA_PRIVATE,
+    CKA_KEY_TYPE,
+    CKA_CERTIFICATE_TYPE,
+    CKA_VALUE,
+    CKA_MODULUS,
+    CKA_MODULUS_BITS,
+    CKA_PUBLIC_EXPONENT,
+    CKA_EC_PARAMS,
+    CKA_EC_POINT,
+    CKA_PUBLIC_KEY_INFO,
+    CKA_SENSITIVE,
+    CKA_EXTRACTABLE,
+    CKA_ALWAYS_AUTHENTICATE,
+    CKA_UNIQUE_ID,
+    FREE_KEY,
+];
 
 /// A CK_ULONG on a card: eight bytes, big-endian, on every machine.
 const ULONG: usize = 8;
@@ -97,6 +119,10 @@ impl Part {
     pub(super) fn attributes(&self, mut derived: Attributes) -> Attributes {
         for entry in &self.entries {
             let kind = CK_ATTRIBUTE_TYPE::from(entry.kind);
+            let settled = derived.get(kind).is_some() || matches!(kind, FREE_KEY | CKA_UNIQUE_ID);
+            if settled && FOLLOWS.contains(&kind) {
+                continue;
+            }
             derived.set(kind, native(kind, entry.value.as_bytes()));
         }
         derived
@@ -158,6 +184,22 @@ mod tests {
         let back: Record = decode(&encode(&record).unwrap()).unwrap();
         assert_eq!(back, record);
         assert_eq!(back.parts[0].attributes(derived), whole);
+    }
+
+    #[test]
+    fn a_record_does_not_make_another_key_of_it() {
+        let mut derived = Attributes::new();
+        derived.set_ulong(CKA_CLASS, CKO_PRIVATE_KEY);
+        derived.set_bool(CKA_PRIVATE, true);
+        let mut claimed = Attributes::new();
+        claimed.set_ulong(CKA_CLASS, CKO_PUBLIC_KEY);
+        claimed.set_bool(CKA_PRIVATE, false);
+        claimed.set_bool(FREE_KEY, true);
+        claimed.set(CKA_LABEL, *b"node");
+        let part = Part::new(3, &claimed, &Attributes::new()).unwrap();
+        let whole = part.attributes(derived.clone());
+        derived.set(CKA_LABEL, *b"node");
+        assert_eq!(whole, derived);
     }
 
     #[test]

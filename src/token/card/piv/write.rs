@@ -58,7 +58,30 @@ impl Piv {
 
     /// Whether nothing is known to lie there.
     fn is_free(&self, plan: &Plan, slot: KeySlot) -> bool {
-        self.planned(plan, slot).is_none_or(Content::is_empty)
+        let empty = self.planned(plan, slot).is_none_or(Content::is_empty);
+        empty && !self.promised.contains(&slot.reference)
+    }
+
+    /// Reads retired places that the key history does not speak of, until so many are known to be
+    /// free: other programs write there without counting.
+    fn find_room(&mut self, talk: &mut Talk<'_>, wanted: usize) -> Result<()> {
+        let mut found = 0;
+        for slot in slots::retired() {
+            if found >= wanted {
+                break;
+            }
+            self.content(talk, slot)?;
+            found += usize::from(self.is_free(&Plan::default(), slot));
+        }
+        Ok(())
+    }
+
+    /// Whether a key may be made there, by what the card tells now. Where this module has made the
+    /// card empty, what it has not noted is nothing.
+    fn takes_a_key(&mut self, talk: &mut Talk<'_>, slot: KeySlot) -> Result<bool> {
+        self.content(talk, slot)?;
+        let free = self.is_free(&Plan::default(), slot);
+        Ok(free && (self.managed || self.metadata(talk, slot)?.is_empty()))
     }
 
     /// The first retired place that nothing is known to lie in.
@@ -128,6 +151,9 @@ impl Piv {
         self.read_contents(talk)?;
         self.forget_reading();
         let mut refusal = None;
+        if let Some(named) = KeySlot::named(private.get(CKA_ID).unwrap_or_default()) {
+            self.content(talk, named)?;
+        }
         for slot in self.places_for_key(private)? {
             if free && !slot.never_asks() {
                 return refuse!(
@@ -135,8 +161,12 @@ impl Piv {
                     "a key that is used with the PIN is private: CKA_PRIVATE can be false in 9E only"
                 );
             }
+            if !self.takes_a_key(talk, slot)? {
+                continue;
+            }
             match commands::generate(talk, slot.reference, spec) {
                 Ok(public) => {
+                    self.promised.insert(slot.reference);
                     let mut said = Attributes::new();
                     said.set_bool(CKA_PRIVATE, !slot.never_asks());
                     said.set_bool(CKA_ALWAYS_AUTHENTICATE, slot.always_asks());
@@ -175,7 +205,12 @@ impl Piv {
         new: &[NewObject],
         removed: &[ObjectId],
     ) -> Result<Vec<ObjectId>> {
+        for slot in new.iter().filter_map(made_in) {
+            self.promised.remove(&slot.reference);
+        }
         self.read_contents(talk)?;
+        // Each may move another one.
+        self.find_room(talk, 2 * new.len())?;
         let mut plan = Plan::default();
         for id in removed {
             self.plan_removal(&mut plan, id)?;
@@ -321,9 +356,7 @@ impl Piv {
         }
         match class {
             CKO_PRIVATE_KEY => {
-                let reference = object.secrets.iter().find(|secret| secret.0 == CHIP_KEY);
-                let reference = reference.and_then(|secret| secret.1.first().copied());
-                return match reference.and_then(KeySlot::of) {
+                return match made_in(object) {
                     Some(slot) => Ok(slot),
                     None => refuse!(CKR_FUNCTION_NOT_SUPPORTED, "the card did not make this key"),
                 };
@@ -403,18 +436,17 @@ impl Piv {
     /// 3.3.3): by that other programs find it. Some cards count themselves, a YubiKey's programs ask
     /// for each.
     fn keep_history(&mut self, talk: &mut Talk<'_>) -> Result<()> {
-        let taken = slots::retired()
-            .filter(|slot| !self.is_free(&Plan::default(), *slot))
-            .count();
+        let is_taken = |slot: &KeySlot| {
+            let content = self.contents.get(&slot.reference);
+            content.is_some_and(|content| !content.is_empty())
+        };
+        let taken = slots::retired().filter(is_taken).count();
         let history = commands::get(talk, slots::KEY_HISTORY.tag)?;
         let told = history.as_ref().map(|history| super::on_card(history));
         if told == Some(taken) || (told.is_none() && self.version(talk)?.is_some()) {
             return Ok(());
         }
-        let mut value = Vec::new();
-        tlv::push(&mut value, 0xc1, &[taken as u8]);
-        tlv::push(&mut value, 0xc2, &[0]);
-        tlv::push(&mut value, 0xfe, &[]);
+        let value = counted(history.as_deref().map_or(&[], Vec::as_slice), taken);
         commands::put(talk, slots::KEY_HISTORY.tag, &value)
     }
 
@@ -473,6 +505,13 @@ impl Piv {
             }
         }
         self.carry_out(talk, plan)?;
+        // Those that are read after the PIN only: not every card has them.
+        for kind in DATA_OBJECTS.iter().filter(|kind| kind.private) {
+            match commands::put(talk, kind.tag, &[]) {
+                Ok(()) | Err(Failure::Refused { .. }) => {}
+                Err(failure) => return Err(failure),
+            }
+        }
         commands::put(talk, slots::CHUID.tag, &new_chuid(label)?)?;
         self.managed = true;
         Ok(())
@@ -500,6 +539,27 @@ fn new_chuid(label: &str) -> Result<Vec<u8>> {
     tlv::push(&mut chuid, 0x3e, &[]);
     tlv::push(&mut chuid, 0xfe, &[]);
     Ok(chuid)
+}
+
+/// A key history that counts so many certificates on the card. What it says of certificates that are
+/// elsewhere is other programs'.
+fn counted(history: &[u8], taken: usize) -> Vec<u8> {
+    let before = tlv::all(history).unwrap_or_default();
+    let elsewhere = tlv::find(&before, 0xc2).unwrap_or(&[0]);
+    let mut value = Vec::new();
+    tlv::push(&mut value, 0xc1, &[taken as u8]);
+    tlv::push(&mut value, 0xc2, elsewhere);
+    if let Some(address) = tlv::find(&before, 0xf3) {
+        tlv::push(&mut value, 0xf3, address);
+    }
+    tlv::push(&mut value, 0xfe, &[]);
+    value
+}
+
+/// The place that a private key was made in.
+fn made_in(key: &NewObject) -> Option<KeySlot> {
+    let reference = key.secrets.iter().find(|secret| secret.0 == CHIP_KEY)?;
+    KeySlot::of(*reference.1.first()?)
 }
 
 /// The data object of the standard that an object is.
@@ -558,4 +618,19 @@ fn plan_standard(
         *to = from;
     }
     Ok(id)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_history_keeps_what_it_says_of_other_places() {
+        let none = [0xc1, 1, 2, 0xc2, 1, 0, 0xfe, 0];
+        assert_eq!(counted(&[], 2), none);
+        assert_eq!(counted(&none, 2), none);
+        let elsewhere = [0xc1, 1, 2, 0xc2, 1, 3, 0xf3, 2, b'h', b't', 0xfe, 0];
+        let more = counted(&elsewhere, 4);
+        assert_eq!((more[2], &more[3..]), (4, &elsewhere[3..]));
+    }
 }
