@@ -120,7 +120,7 @@ refuse 'export of a private key' 'rror|annot|denied' \
     tool --login --export 'pkcs11:token=client;object=ec-client;type=private' --outfile leaked
 check 'generate-random' tool --generate-random=32 --outfile random pkcs11:token=client
 if on_card; then
-    refuse 'write privkey: no card takes one' 'unsupported feature' \
+    refuse 'write privkey: no card takes one' 'PKCS #11 error' \
         tool --login --write --load-privkey ca.key --label imported --id 20 pkcs11:token=client
 else
     check 'write privkey' tool --login --write --load-privkey ca.key --label imported --id 20 pkcs11:token=client

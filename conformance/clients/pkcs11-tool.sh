@@ -188,7 +188,7 @@ openssl pkey -in outside.key -pubout -outform DER -out outside.pub.der
 openssl ecparam -name prime256v1 -genkey -noout | openssl pkey -outform DER -out outside-ec.der
 check 'write-object cert' as_user node --write-object outside.crt --type cert --label outside --id 10
 if on_card; then
-    refuse 'write-object privkey: no card takes one' 'CKR_FUNCTION_NOT_SUPPORTED' \
+    refuse 'write-object privkey: no card takes one' 'CKR_TEMPLATE_INCONSISTENT' \
         as_user node --write-object outside.der --type privkey --label outside --id 10
 else
     check 'write-object privkey RSA' as_user node --write-object outside.der --type privkey --label outside --id 10
