@@ -56,6 +56,11 @@ on_card() {
     [[ $KIND == card ]]
 }
 
+# in_chip: private keys are made there and never come from elsewhere nor leave.
+in_chip() {
+    on_tpm || on_card
+}
+
 [[ $KIND == software ]] || on_tpm || on_card || die "CONFORMANCE_TOKEN is software, tpm or card, not $KIND"
 
 # The virtual card's key for writing, which with the PUK makes its security officer.

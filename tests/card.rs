@@ -753,3 +753,21 @@ fn a_forked_child_signs_beside_its_parent() {
         signs(session, key).unwrap();
     });
 }
+
+/// However a login ends here, it ends in the card: the next program has to know the PIN.
+#[test]
+fn the_end_of_a_login_is_one_in_the_card() {
+    on_a_card(|world, _reader| {
+        let token = token(world);
+        let session = user(token);
+        assert_eq!(tries_left(world), "9000");
+        session.logout().unwrap();
+        assert_eq!(tries_left(world), "63C3");
+        session.login(CKU_USER, USER).unwrap();
+        session.close().unwrap();
+        assert_eq!(tries_left(world), "63C3");
+        user(token);
+        token.module.finalize().unwrap();
+        assert_eq!(tries_left(world), "63C3");
+    });
+}

@@ -119,9 +119,14 @@ check 'test-sign: rsa-client with PSS' \
 refuse 'export of a private key' 'rror|annot|denied' \
     tool --login --export 'pkcs11:token=client;object=ec-client;type=private' --outfile leaked
 check 'generate-random' tool --generate-random=32 --outfile random pkcs11:token=client
-check 'write privkey' tool --login --write --load-privkey ca.key --label imported --id 20 pkcs11:token=client
-check 'test-sign: the written key' tool --login --test-sign 'pkcs11:token=client;object=imported;type=private'
-check 'delete' tool --login --delete 'pkcs11:token=client;object=imported;type=private'
+if on_card; then
+    refuse 'write privkey: no card takes one' 'PKCS #11 error' \
+        tool --login --write --load-privkey ca.key --label imported --id 20 pkcs11:token=client
+else
+    check 'write privkey' tool --login --write --load-privkey ca.key --label imported --id 20 pkcs11:token=client
+    check 'test-sign: the written key' tool --login --test-sign 'pkcs11:token=client;object=imported;type=private'
+    check 'delete' tool --login --delete 'pkcs11:token=client;object=imported;type=private'
+fi
 hides 'it is gone' 'object=imported;type=private' tool --login --list-all pkcs11:token=client
 refuse 'a wrong PIN is refused' 'PIN' \
     env GNUTLS_PIN=999999 timeout 60 p11tool --provider "$MODULE" --batch --login --list-privkeys pkcs11:token=client

@@ -42,25 +42,36 @@ pin_from_descriptor() {
     nt list --pin-fd 7 7<pin
 }
 
-exits 'status of an empty store' 0 'no token' nt status
+if on_card; then
+    exits 'status of a card as it comes' 0 'PIV .* empty' nt status
+else
+    exits 'status of an empty store' 0 'no token' nt status
+fi
 exits 'help names the exit codes' 0 'Exit codes' nt --help
 exits 'a PIN on the command line is not taken' 2 'unexpected argument' nt init --label node --pin "$USER_PIN"
 exits 'without terminal and option no PIN is asked for' 2 'pin-file' nt init --label node
 exits 'init refuses a PIN too short' 6 'PIN' env P=123 "$NODETOKEN" init --label node --so-pin-file so-pin --pin-env P
 use_store life
-exits 'init' 0 'made token "node"' nt init --label node --so-pin-file so-pin --pin-file pin
-exits 'init does not make a second one by accident' 6 'already' nt init --label other --so-pin-file so-pin --pin-file pin
-exits 'init --new' 0 'made token "second"' nt init --new --label second --so-pin-file so-pin --pin-file pin
-exits 'which token is meant must be said' 2 'second' nt list
-shows 'pkcs11-tool sees both' 'token label *: second' p11 --list-token-slots
-check 'destroying the second token by init --erase' nt init --token second --erase --label second --so-pin-file so-pin --pin-file pin
-use_store one
-check 'init in a store with one token' nt init --label node --so-pin-file so-pin --pin-file pin
+if on_card; then
+    exits 'init erases no card by accident' 6 '[-]-erase' \
+        nt init --kind card --label node --so-pin-file so-pin --pin-file pin
+    exits 'init of a card' 0 'made token "node"' \
+        nt init --kind card --erase --label node --so-pin-file so-pin --pin-file pin
+else
+    exits 'init' 0 'made token "node"' nt init --label node --so-pin-file so-pin --pin-file pin
+    exits 'init does not make a second one by accident' 6 'already' nt init --label other --so-pin-file so-pin --pin-file pin
+    exits 'init --new' 0 'made token "second"' nt init --new --label second --so-pin-file so-pin --pin-file pin
+    exits 'which token is meant must be said' 2 'second' nt list
+    shows 'pkcs11-tool sees both' 'token label *: second' p11 --list-token-slots
+    check 'destroying the second token by init --erase' nt init --token second --erase --label second --so-pin-file so-pin --pin-file pin
+    use_store one
+    check 'init in a store with one token' nt init --label node --so-pin-file so-pin --pin-file pin
+fi
 
 keys=(rsa2048=rsa:2048 rsa3072=rsa:3072 p256=ec:p256 p384=ec:p384)
-if on_tpm; then
-    exits 'no P-521 on a TPM' 6 'CKR_CURVE_NOT_SUPPORTED' nt keygen --label p521 --type ec:p521 --pin-file pin
-    exits 'no Ed25519 on a TPM' 6 'CKR_MECHANISM_INVALID' nt keygen --label ed --type ed25519 --pin-file pin
+if in_chip; then
+    exits 'no P-521 in a chip' 6 'CKR_CURVE_NOT_SUPPORTED' nt keygen --label p521 --type ec:p521 --pin-file pin
+    exits 'no Ed25519 in this chip' 6 'CKR_(MECHANISM_INVALID|CURVE_NOT_SUPPORTED)' nt keygen --label ed --type ed25519 --pin-file pin
 else
     keys+=(p521=ec:p521 ed=ed25519)
 fi
