@@ -12,6 +12,7 @@
 mod common;
 
 use common::emulator::{Chip, Emulator, Exchange};
+use common::hpki::{self, Hpki};
 use common::jpki::{self, Jpki};
 use common::vectors::{
     CARD_AUTHENTICATION, CARD_AUTHORITY, CARD_SIGNATURE, MESSAGE, RSA_MODULUS, RSA_PKCS_SHA256,
@@ -71,8 +72,7 @@ fn all_was_understood(log: &[Exchange]) {
         let status = &response[response.len() - 2..];
         assert!(
             !matches!(status[0], 0x67 | 0x6d | 0x6e)
-                && ![[0x6a, 0x86], [0x6a, 0x80], [0x69, 0x86], [0x6b, 0]]
-                    .contains(&[status[0], status[1]]),
+                && ![[0x6a, 0x86], [0x6a, 0x80], [0x69, 0x86]].contains(&[status[0], status[1]]),
             "{command:02x?}: {status:02x?}"
         );
     }
@@ -373,4 +373,119 @@ impl<C: Chip> Chip for Interfered<C> {
         }
         self.chip.answer(command)
     }
+}
+
+/// What the guideline fixes of the objects.
+#[track_caller]
+fn find_hpki(session: Session) -> Found {
+    let found = find(session, &[0x17], CARD_AUTHENTICATION);
+    let label = session.get(found.private, CKA_LABEL).unwrap();
+    assert_eq!(label, b"Private key of HPKI");
+    found
+}
+
+#[track_caller]
+fn is_hpki(token: Token) {
+    let info = token.info();
+    assert_eq!(text(&info.label), "HPKI authentication");
+    assert_eq!(text(&info.model), "HPKI");
+    assert_eq!(text(&info.serialNumber).len(), 16);
+    assert_eq!((info.ulMinPinLen, info.ulMaxPinLen), (4, 16));
+    assert!(token.has(CKF_WRITE_PROTECTED));
+    assert_eq!(pin_flags(token), 0);
+}
+
+/// The card of the guideline's example asks for the PIN each time, and has its blocks padded.
+#[test]
+fn hpki_of_the_guideline() {
+    on_card(Hpki::of_the_guideline(), &[], |token, card| {
+        is_hpki(token);
+        let session = token.session();
+        assert!(session.find(&of_class(CKO_PRIVATE_KEY)).unwrap().is_empty());
+        let authority = session.find_one(&of_class(CKO_CERTIFICATE).set(CKA_ID, &[0x44]));
+        assert_eq!(session.get(authority, CKA_VALUE).unwrap(), CARD_AUTHORITY);
+
+        session.login(CKU_USER, hpki::PIN).unwrap();
+        let found = find_hpki(session);
+        assert!(session.get_bool(found.private, CKA_ALWAYS_AUTHENTICATE));
+        for _ in 0..2 {
+            session
+                .sign_init(CKM_SHA256_RSA_PKCS, found.private)
+                .unwrap();
+            session.sign_rest(MESSAGE).refused(CKR_USER_NOT_LOGGED_IN);
+            session
+                .sign_init(CKM_SHA256_RSA_PKCS, found.private)
+                .unwrap();
+            card.log();
+            session.login(CKU_CONTEXT_SPECIFIC, hpki::PIN).unwrap();
+            assert_eq!(session.sign_rest(MESSAGE).unwrap(), hex(RSA_PKCS_SHA256));
+            let log = card.log();
+            all_was_understood(&log);
+            let chosen = [0, 0x22, 0x41, 0xb6, 4, 0x81, 2, 0, 0x17];
+            assert!(log.iter().any(|exchange| exchange.0 == chosen));
+        }
+        session.sign_init(CKM_RSA_PKCS, found.private).unwrap();
+        session
+            .login(CKU_CONTEXT_SPECIFIC, "wrong")
+            .refused(CKR_PIN_INCORRECT);
+        session.login(CKU_CONTEXT_SPECIFIC, hpki::PIN).unwrap();
+        let signature = session.sign_rest(&[7; 51]).unwrap();
+        session
+            .verify(CKM_RSA_PKCS, found.public, &[7; 51], &signature)
+            .unwrap();
+        all_was_understood(&card.log());
+        nothing_is_written(session, &found, hpki::PIN, "other-pin");
+        nothing_else_is_signed(session, &found);
+        assert!(card.log().is_empty());
+    });
+}
+
+/// A card in the field that does not say where things are.
+#[test]
+fn hpki_of_the_field() {
+    in_the_field(Hpki::of_the_field(), true);
+}
+
+/// One that does.
+#[test]
+fn hpki_of_the_field_by_its_directories() {
+    in_the_field(Hpki::of_the_field_with_directories(), false);
+}
+
+#[track_caller]
+fn in_the_field(chip: Hpki, asks: bool) {
+    on_card(chip, &["hpki"], |token, card| {
+        is_hpki(token);
+        let session = token.session();
+        session.login(CKU_USER, "no").refused(CKR_PIN_INCORRECT);
+        session.login(CKU_USER, "wrong").refused(CKR_PIN_INCORRECT);
+        session.login(CKU_USER, "wrong").refused(CKR_PIN_INCORRECT);
+        session.login(CKU_USER, "wrong").refused(CKR_PIN_INCORRECT);
+        assert_eq!(pin_flags(token), CKF_USER_PIN_COUNT_LOW);
+        session.login(CKU_USER, hpki::PIN).unwrap();
+        let found = find_hpki(session);
+        assert_eq!(
+            session.get_bool(found.private, CKA_ALWAYS_AUTHENTICATE),
+            asks
+        );
+        all_was_understood(&card.log());
+        for _ in 0..2 {
+            session
+                .sign_init(CKM_SHA256_RSA_PKCS, found.private)
+                .unwrap();
+            if asks {
+                session.login(CKU_CONTEXT_SPECIFIC, hpki::PIN).unwrap();
+            }
+            assert_eq!(session.sign_rest(MESSAGE).unwrap(), hex(RSA_PKCS_SHA256));
+        }
+        // The one unknown command: how it signs is asked once.
+        let log = card.log();
+        let unknown: Vec<_> = log.iter().filter(|e| e.1 == [0x6d, 0]).collect();
+        assert_eq!(unknown.len(), usize::from(!asks), "{unknown:02x?}");
+        assert!(unknown.iter().all(|e| e.0[1] == 0x22));
+        nothing_is_written(session, &found, hpki::PIN, "other-pin");
+        session.logout().unwrap();
+        assert_eq!(pin_flags(token), 0);
+        all_was_understood(&card.log());
+    });
 }

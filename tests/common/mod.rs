@@ -22,6 +22,7 @@ pub mod bus;
 pub mod card;
 pub mod device;
 pub mod emulator;
+pub mod hpki;
 pub mod jpki;
 pub mod keys;
 pub mod mech;

@@ -35,6 +35,20 @@ pub(super) static TABLE: &[Row] = &[
         open: super::piv::open,
     },
     Row {
+        name: "hpki",
+        aid: &super::hpki::AID,
+        described: true,
+        files: true,
+        open: super::hpki::open,
+    },
+    Row {
+        name: "hpki-sign",
+        aid: &super::hpki::AID_TO_SIGN,
+        described: true,
+        files: true,
+        open: super::hpki::open_to_sign,
+    },
+    Row {
         name: "jpki",
         aid: &super::jpki::AID,
         described: false,

@@ -16,6 +16,8 @@ const VERIFY: u8 = 0x20;
 const HEAD: usize = 4;
 /// READ BINARY takes offsets of 15 bits (7.2.3): no file is read beyond.
 const LONGEST: usize = 1 << 15;
+/// More objects than this are in no directory file.
+const MOST: usize = 32;
 /// End of file reached before as much was read as was asked for: there are bytes all the same.
 const END_OF_FILE: Status = Status(0x6282);
 /// Offset outside of the file.
@@ -84,6 +86,9 @@ fn read(talk: &mut Talk<'_>, offset: usize, len: usize) -> Result<Zeroizing<Vec<
 /// The object of DER that begins at an offset of the selected file. `None` where none does: files
 /// are filled up with zeros or FF.
 fn object_at(talk: &mut Talk<'_>, offset: usize) -> Result<Option<Vec<u8>>> {
+    if offset >= LONGEST {
+        return Ok(None);
+    }
     let mut object = read(talk, offset, HEAD)?.to_vec();
     let head = SliceReader::new(&object).and_then(|mut reader| {
         let header = Header::decode(&mut reader)?;
@@ -119,6 +124,22 @@ pub(super) fn read_object(
         true => object_at(talk, offset),
         false => Ok(None),
     }
+}
+
+/// The objects of DER that stand side by side in a file; `None` where there is no such file.
+pub(super) fn read_objects(talk: &mut Talk<'_>, path: &[u8]) -> Result<Option<Vec<Vec<u8>>>> {
+    if !may_select(talk, path)? {
+        return Ok(None);
+    }
+    let (mut objects, mut offset) = (Vec::new(), 0);
+    while let Some(object) = object_at(talk, offset)? {
+        offset += object.len();
+        objects.push(object);
+        if objects.len() > MOST {
+            return refuse!(CKR_DEVICE_ERROR, "a directory file of the card has no end");
+        }
+    }
+    Ok(Some(objects))
 }
 
 /// The answer to a command that a wrong PIN makes fail. `unlocks` says who unlocks it, `form` what it
@@ -221,5 +242,97 @@ pub(super) fn pkcs1_input<'a>(operation: &Operation<'a>) -> Result<&'a [u8]> {
             CKR_MECHANISM_INVALID,
             "this card makes PKCS #1 v1.5 signatures and nothing else"
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token::card::transport::{Channel, Fault};
+
+    /// A card that is one file, of which it gives no more than `most` bytes at once.
+    struct File {
+        bytes: Vec<u8>,
+        most: usize,
+        asked: usize,
+    }
+
+    impl Channel for File {
+        fn atr(&self) -> &[u8] {
+            &[]
+        }
+
+        fn begin(&mut self) -> std::result::Result<(), Fault> {
+            Ok(())
+        }
+
+        fn end(&mut self) {}
+
+        fn transmit(&mut self, command: &[u8]) -> std::result::Result<Vec<u8>, Fault> {
+            self.asked += 1;
+            let [_, READ_BINARY, high, low, le] = *command else {
+                return Ok(vec![0x90, 0]);
+            };
+            let offset = usize::from(u16::from_be_bytes([high, low]));
+            let Some(rest) = self.bytes.get(offset..).filter(|rest| !rest.is_empty()) else {
+                return Ok(vec![0x6b, 0]);
+            };
+            let le = if le == 0 { 256 } else { usize::from(le) };
+            let mut response = rest[..le.min(self.most).min(rest.len())].to_vec();
+            // Fewer than were asked for: 6282 and the bytes.
+            let status = if rest.len() < le {
+                [0x62, 0x82]
+            } else {
+                [0x90, 0]
+            };
+            response.extend(status);
+            Ok(response)
+        }
+    }
+
+    fn file(bytes: &[u8]) -> File {
+        File {
+            bytes: bytes.to_vec(),
+            most: 256,
+            asked: 0,
+        }
+    }
+
+    fn all(file: &mut File) -> Result<Vec<Vec<u8>>> {
+        Ok(read_objects(&mut Talk::new(file), &[0, 1])?.unwrap())
+    }
+
+    #[test]
+    fn objects_are_read_in_pieces_as_the_card_gives_them() {
+        let long = [&[0x30, 0x82, 0x04, 0x00][..], &[7; 1024]].concat();
+        let (short, empty) = ([0x30, 0x01, 0x07], [0x30, 0x00]);
+        for fill in [&[][..], &[0; 9], &[0xff; 9]] {
+            let bytes = [&long, &short[..], &empty, fill].concat();
+            for most in [5, 100, 255, 256] {
+                let mut file = File {
+                    most,
+                    ..file(&bytes)
+                };
+                assert_eq!(all(&mut file).unwrap(), [&long, &short[..], &empty]);
+            }
+        }
+        assert!(all(&mut file(&[])).unwrap().is_empty());
+        let one = read_object(&mut Talk::new(&mut file(&long)), &[0, 1], 1 << 20);
+        assert_eq!(one.unwrap(), None);
+    }
+
+    #[test]
+    fn files_without_end_are_given_up() {
+        let endless = [0x30, 0x00].repeat(LONGEST / 2);
+        let mut card = file(&endless);
+        assert!(all(&mut card).is_err());
+        assert!(card.asked < 100);
+        for wrong in [
+            &[0x30, 0x05, 1, 2][..],
+            &[0x30, 0x82, 0xff, 0xff, 1, 2],
+            &[0x30, 0x82, 0x7f, 0xfd],
+        ] {
+            assert!(all(&mut file(wrong)).is_err(), "{wrong:x?}");
+        }
     }
 }

@@ -7,6 +7,7 @@
 //! | `card` | one reader: finding the application, keeping it, recovering |
 //! | `application` | what a card can be, and the table of those that are known |
 //! | `piv` | PIV |
+//! | `hpki` | the card of the healthcare PKI |
 //! | `jpki` | the My Number card |
 //! | `files` | files and PINs, for cards that are no more than these |
 //! | `objects` | the PKCS#11 objects of a key and its certificate |
@@ -22,6 +23,7 @@ mod device;
 mod files;
 #[cfg(fuzzing)]
 pub mod fuzzing;
+mod hpki;
 mod jpki;
 mod key;
 mod objects;
