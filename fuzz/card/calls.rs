@@ -127,6 +127,7 @@ impl Module {
             code => code <= CKR_PARAMETER_SET_NOT_SUPPORTED,
         };
         assert!(exact, "{name}: {}", rv_name(rv));
+        check_code(name, rv);
         if name == "C_Login" {
             let given = shown
                 .iter()
@@ -523,6 +524,40 @@ impl Module {
                 assert!(std::str::from_utf8(text).is_ok(), "no text");
             }
         }
+    }
+}
+
+/// What is wrong with a card is not told as if it were wrong with what a caller gave.
+fn check_code(name: &str, rv: CK_RV) {
+    let of_templates = matches!(
+        rv,
+        CKR_TEMPLATE_INCOMPLETE
+            | CKR_TEMPLATE_INCONSISTENT
+            | CKR_ATTRIBUTE_VALUE_INVALID
+            | CKR_ATTRIBUTE_READ_ONLY
+            | CKR_ATTRIBUTE_TYPE_INVALID
+    );
+    let takes_template = matches!(
+        name,
+        "C_CreateObject" | "C_SetAttributeValue" | "C_GenerateKeyPair" | "C_GetAttributeValue"
+    );
+    assert!(!of_templates || takes_template, "{name}: {}", rv_name(rv));
+    // Every call that reads the card may find it gone, or out of order; these have codes of their own.
+    if matches!(name, "C_FindObjectsInit" | "C_GetTokenInfo") {
+        let known = [
+            CKR_OK,
+            CKR_DEVICE_ERROR,
+            CKR_DEVICE_MEMORY,
+            CKR_DEVICE_REMOVED,
+            CKR_FUNCTION_NOT_SUPPORTED,
+            CKR_OPERATION_ACTIVE,
+            CKR_PIN_LOCKED,
+            CKR_SESSION_HANDLE_INVALID,
+            CKR_TOKEN_NOT_PRESENT,
+            CKR_TOKEN_NOT_RECOGNIZED,
+            CKR_USER_NOT_LOGGED_IN,
+        ];
+        assert!(known.contains(&rv), "{name}: {}", rv_name(rv));
     }
 }
 
