@@ -127,6 +127,12 @@ fn judge(response: Response, who: &str) -> Result<()> {
             CKR_PIN_INVALID,
             "the card does not take such a {who}: PIV asks for 6 to 8 digits"
         ),
+        // It is this command that would log in.
+        (Status::NOT_ALLOWED, _) => refuse!(
+            CKR_DEVICE_ERROR,
+            "the card does not take the {who} now: {}",
+            response.status
+        ),
         _ => response.done().map(drop),
     }
 }
