@@ -268,6 +268,8 @@ pub struct Card {
     /// Of one call: commands, and those of them that carried a PIN.
     pub commands: usize,
     pub shown: Vec<Shown>,
+    /// How often it was reset meanwhile.
+    pub resets: usize,
     /// The last of these is still being answered.
     open: bool,
     /// PINs that were refused since this card came; [`Card::carries`] may be sent all the same.
@@ -299,6 +301,7 @@ impl Card {
             behaves: how & 0x80 == 0 && how % 6 < 4,
             commands: 0,
             shown: Vec::new(),
+            resets: 0,
             open: false,
             refused: Vec::new(),
             carries: Vec::new(),
@@ -408,6 +411,7 @@ impl Card {
     pub fn begin_call(&mut self, carries: &[&[u8]]) {
         self.commands = 0;
         self.shown.clear();
+        self.resets = 0;
         self.open = false;
         self.forever = None;
         self.carries = carries.iter().map(|pin| pin.to_vec()).collect();
@@ -421,6 +425,7 @@ impl Card {
     }
 
     fn reset(&mut self) {
+        self.resets += 1;
         self.verified = false;
         self.administrator = false;
         self.chained.clear();
