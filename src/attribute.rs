@@ -269,6 +269,14 @@ fn can_be_used(key_type: CK_KEY_TYPE, attribute: CK_ATTRIBUTE_TYPE) -> bool {
     }
 }
 
+/// Whether such an object can have an attribute with this value, as something that may be read.
+pub fn can_have(object: &Attributes, attribute: CK_ATTRIBUTE_TYPE, value: &[u8]) -> bool {
+    object
+        .class()
+        .and_then(|class| rule_of(attribute, class, object.key_type()))
+        .is_some_and(|rule| !rule.has(N7) && rule.check_value(value).is_ok())
+}
+
 /// The name of an attribute, for messages.
 pub fn name(attribute: CK_ATTRIBUTE_TYPE) -> String {
     RULES

@@ -4,6 +4,7 @@
 use crate::script::Script;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use nodetoken::attribute::RULES;
 use nodetoken::crypto::{
     CryptScheme, Curve, Direction, KeySpec, PrivateParts, PublicParts, SignScheme, engine,
 };
@@ -267,6 +268,8 @@ pub struct Card {
     /// Of one call: commands, and those of them that carried a PIN.
     pub commands: usize,
     pub shown: Vec<Shown>,
+    /// How often it was reset meanwhile.
+    pub resets: usize,
     /// The last of these is still being answered.
     open: bool,
     /// PINs that were refused since this card came; [`Card::carries`] may be sent all the same.
@@ -298,6 +301,7 @@ impl Card {
             behaves: how & 0x80 == 0 && how % 6 < 4,
             commands: 0,
             shown: Vec::new(),
+            resets: 0,
             open: false,
             refused: Vec::new(),
             carries: Vec::new(),
@@ -313,7 +317,7 @@ impl Card {
     fn spoil(&mut self) {
         self.behaves = false;
         let tag = self.script.one_of(&OBJECTS);
-        let value = match self.script.byte() % 6 {
+        let value = match self.script.byte() % 7 {
             0 => {
                 let mut value = honest(tag);
                 self.script.edit(&mut value);
@@ -331,9 +335,47 @@ impl Card {
                 let which = self.script.one_of(&OBJECTS);
                 honest(which)
             }
-            _ => content(&certificate(&self.odd_key()), 0),
+            5 => content(&certificate(&self.odd_key()), 0),
+            _ => {
+                let record = self.record();
+                let certificate = if self.script.byte() % 2 == 0 {
+                    honest(tag)
+                } else {
+                    Vec::new()
+                };
+                [certificate, tlv(0xde, &record)].concat()
+            }
         };
         self.data.insert(tag, value);
+    }
+
+    /// A record of this module, of whatever objects and attributes.
+    fn record(&mut self) -> Vec<u8> {
+        let mut parts = Vec::new();
+        for _ in 0..self.script.byte() % 4 {
+            let mut entries = Vec::new();
+            let class = integer(&[self.script.byte()]);
+            for _ in 0..self.script.byte() % 4 {
+                let kind = match self.script.byte() % 4 {
+                    0 => self.script.number() as u32,
+                    1 => 0xce54_0001 + u32::from(self.script.byte() % 3),
+                    _ => {
+                        let at = usize::from(self.script.byte());
+                        RULES[at % RULES.len()].attribute as u32
+                    }
+                };
+                let value = tlv(0x04, &self.script.bytes());
+                entries.extend(tlv(0x30, &[integer(&kind.to_be_bytes()), value].concat()));
+            }
+            parts.extend(tlv(0x30, &[class, tlv(0x30, &entries)].concat()));
+        }
+        let mut record = Vec::new();
+        if self.script.byte() % 2 == 1 {
+            let info = key::public_key_info(&PAIRS[0].parts.public).expect("a key");
+            record.extend(tlv(0x80, &info));
+        }
+        record.extend(tlv(0x30, &parts));
+        tlv(0x30, &record)
     }
 
     /// A public key that is none, or one that the card does not have.
@@ -369,6 +411,7 @@ impl Card {
     pub fn begin_call(&mut self, carries: &[&[u8]]) {
         self.commands = 0;
         self.shown.clear();
+        self.resets = 0;
         self.open = false;
         self.forever = None;
         self.carries = carries.iter().map(|pin| pin.to_vec()).collect();
@@ -382,6 +425,7 @@ impl Card {
     }
 
     fn reset(&mut self) {
+        self.resets += 1;
         self.verified = false;
         self.administrator = false;
         self.chained.clear();
@@ -786,17 +830,19 @@ fn tdes(direction: Direction, block: &[u8]) -> Vec<u8> {
     block.to_vec()
 }
 
+/// INTEGER.
+fn integer(bytes: &[u8]) -> Vec<u8> {
+    let zeros = bytes.iter().take_while(|byte| **byte == 0).count();
+    let bytes = &bytes[zeros..];
+    match bytes.first() {
+        Some(0..0x80) => tlv(2, bytes),
+        _ => tlv(2, &[&[0], bytes].concat()),
+    }
+}
+
 /// Ecdsa-Sig-Value.
 fn signature_der(both: &[u8]) -> Vec<u8> {
     let (r, s) = both.split_at(both.len() / 2);
-    let integer = |half: &[u8]| {
-        let zeros = half.iter().take_while(|byte| **byte == 0).count();
-        let half = &half[zeros..];
-        match half.first() {
-            Some(0..0x80) => tlv(2, half),
-            _ => tlv(2, &[&[0], half].concat()),
-        }
-    };
     tlv(0x30, &[integer(r), integer(s)].concat())
 }
 

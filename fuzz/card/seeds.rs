@@ -3,6 +3,7 @@
 use crate::calls::OPERATIONS;
 use crate::card::{self, OBJECTS, STATUSES, WAYS};
 use crate::play;
+use nodetoken::attribute::{Kind, RULES};
 use std::fs;
 use std::path::PathBuf;
 
@@ -38,6 +39,29 @@ pub fn write_if_asked() {
     };
     for tag in OBJECTS {
         write(format!("object-{tag:x}"), &[&[0], &card::honest(tag)]);
+    }
+    // A record of a private key with one attribute of each kind, a public key beside it.
+    for (at, rule) in RULES.iter().enumerate() {
+        let len = match rule.kind {
+            Kind::Ulong => 8,
+            Kind::Bool => 1,
+            _ => 12,
+        };
+        for class in [0, 1, 2, 3, 4] {
+            for len in [len, 2] {
+                let entry = [&[2, at as u8, 0, len][..], &vec![1; len.into()]].concat();
+                let script = [
+                    &[1, 1, 0, 6, 2, class, 1][..],
+                    &entry,
+                    &[3, 0, 1, class / 4],
+                    LOOK,
+                ];
+                write(
+                    format!("record-{at}-{class}-{len}"),
+                    &[&[1], &script.concat()],
+                );
+            }
+        }
     }
     let mut reached = [0; 4];
     for how in [1, 3, 0x41] {
@@ -95,7 +119,7 @@ pub fn write_if_asked() {
         }
     }
     // Something odd lies in the card.
-    for way in 0..6 {
+    for way in 0..7 {
         for at in 0..OBJECTS.len() as u8 {
             for odd in 0..8 {
                 let script = [

@@ -374,6 +374,7 @@ fn historical_bytes(atr: &[u8]) -> Option<&[u8]> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     /// A card that always gives the same answer.
     struct Parrot {
@@ -425,5 +426,56 @@ mod tests {
         }
         let (response, commands) = read(&[0x6c, 1]);
         assert_eq!((response.unwrap().status, commands), (Status(0x6c01), 2));
+    }
+
+    /// Historical bytes in an answer to reset that says nothing else, or with all that can stand
+    /// before them: TA1 to TD1, and again.
+    fn atrs(historical: &[u8]) -> [Vec<u8>; 2] {
+        let len = historical.len() as u8;
+        let plain = [&[0x3b, len], historical].concat();
+        let full = [
+            &[0x3b, 0xf0 | len, 1, 2, 3, 0xf1, 4, 5, 6, 0x01],
+            historical,
+            &[9],
+        ];
+        [plain, full.concat()]
+    }
+
+    proptest! {
+        #[test]
+        fn any_answer_to_reset_is_looked_at(atr: Vec<u8>) {
+            takes_extended(&atr);
+            if let Some(historical) = historical_bytes(&atr) {
+                prop_assert!(historical.len() < 16);
+            }
+        }
+
+        #[test]
+        fn historical_bytes_are_found(bytes in prop::collection::vec(any::<u8>(), 0..16)) {
+            for atr in atrs(&bytes) {
+                prop_assert_eq!(historical_bytes(&atr), Some(&bytes[..]));
+            }
+        }
+
+        /// Capabilities after other objects; one byte of them, or two, say nothing of lengths.
+        #[test]
+        fn capabilities_are_found(
+            before in prop::collection::vec(any::<u8>(), 0..8),
+            tag in 0u8..7,
+            third: u8,
+            category in prop::sample::select(vec![0, 0x80]),
+        ) {
+            let other = [&[tag << 4 | before.len() as u8], &before[..]].concat();
+            for (capabilities, declared) in [
+                (&[0x73, 0xc0, 1, third][..], third & 0x40 != 0),
+                (&[0x72, 0xc0, 1], false),
+                (&[0x71, 0xc0], false),
+            ] {
+                let historical = [&[category], &other[..], capabilities].concat();
+                for atr in atrs(&historical) {
+                    prop_assert_eq!(takes_extended(&atr), declared);
+                }
+            }
+        }
     }
 }

@@ -8,6 +8,7 @@ use crate::credential::gzip;
 use crate::crypto::PublicParts;
 use crate::error::{Error, Result};
 use crate::key;
+use crate::log;
 use crate::token::card::objects::{self, ANYWHERE};
 use crate::token::card::{apdu, tlv};
 use crate::token::{FREE_KEY, ObjectId, Stored};
@@ -57,7 +58,9 @@ impl Content {
         };
         Ok(Self {
             certificate,
-            record: tlv::find(&objects, record::TAG).and_then(record::decode),
+            record: tlv::find(&objects, record::TAG)
+                .and_then(record::decode)
+                .filter(Record::is_sound),
             strange: false,
         })
     }
@@ -78,9 +81,7 @@ impl Content {
     #[cfg(fuzzing)]
     pub(super) fn check(&self) {
         for slot in super::slots::all() {
-            let Ok(objects) = self.objects(slot) else {
-                continue;
-            };
+            let objects = self.objects(slot).expect("objects, or none");
             let mut names = std::collections::BTreeSet::new();
             for Stored { id, attributes } in objects {
                 assert!(names.insert(id), "two objects have one name");
@@ -168,18 +169,26 @@ impl Content {
         objects::name(place, class, &source.unwrap_or_default())
     }
 
-    /// Its objects.
+    /// Its objects. One that cannot be made of what the card says is left out, and said.
     pub(super) fn objects(&self, slot: KeySlot) -> Result<Vec<Stored>> {
-        self.classes()
-            .into_iter()
-            .filter_map(|class| self.attributes(slot, class).transpose().map(|a| (class, a)))
-            .map(|(class, attributes)| {
-                Ok(Stored {
+        let mut objects = Vec::new();
+        for class in self.classes() {
+            match self.attributes(slot, class) {
+                Ok(attributes) => objects.extend(attributes.map(|attributes| Stored {
                     id: self.id(slot, class),
-                    attributes: attributes?,
-                })
-            })
-            .collect()
+                    attributes,
+                })),
+                Err(error) if error.rv() == CKR_HOST_MEMORY => return Err(error),
+                Err(error) => {
+                    let line = format!(
+                        "an object of {} of the card is left out: {error}",
+                        slot.label()
+                    );
+                    log::write(log::Level::Error, &line);
+                }
+            }
+        }
+        Ok(objects)
     }
 
     /// The attributes of its object of a class.
@@ -342,4 +351,95 @@ fn derived_key(
         attributes.set_bool(FREE_KEY, true);
     }
     Ok(attributes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{Curve, KeySpec};
+    use crate::token::card::piv::slots;
+    use proptest::prelude::*;
+
+    fn slot() -> KeySlot {
+        slots::main().next().unwrap()
+    }
+
+    /// What this module makes of a new key.
+    fn made() -> Content {
+        let public = engine::generate(&KeySpec::Ec(Curve::P256)).unwrap().public;
+        let mut content = Content::default();
+        content.set_public(&public).unwrap();
+        for class in [CKO_PRIVATE_KEY, CKO_PUBLIC_KEY] {
+            content.put_derived(slot(), class).unwrap();
+        }
+        content
+    }
+
+    fn parsed(value: &[u8]) -> Content {
+        Content::parse(value).ok().unwrap()
+    }
+
+    fn classes(content: &Content) -> Vec<CK_OBJECT_CLASS> {
+        let objects = content.objects(slot()).unwrap();
+        let class = |object: &Stored| object.attributes.class();
+        objects.iter().filter_map(class).collect()
+    }
+
+    /// A card that notes a certificate and has none, or objects that cannot be.
+    #[test]
+    fn what_cannot_be_made_is_left_out_and_the_rest_is_shown() {
+        let mut content = made();
+        let part = Part::new(
+            CKO_CERTIFICATE as u8,
+            &Attributes::new(),
+            &Attributes::new(),
+        );
+        let record = content.record.as_mut().unwrap();
+        record.parts.insert(0, part.unwrap());
+        assert_eq!(classes(&content), [CKO_PRIVATE_KEY, CKO_PUBLIC_KEY]);
+        let record = content.record.as_mut().unwrap();
+        record.parts[0].class = 200;
+        let content = parsed(&content.to_value().unwrap());
+        assert!(content.record.is_none());
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(certificate: Option<Vec<u8>>, value: Vec<u8>, nonce: Vec<u8>) {
+            let mut content = made();
+            if let Some(certificate) = &certificate {
+                content.set_certificate(certificate).unwrap();
+            }
+            content.set_nonce(&nonce).unwrap();
+            let mut data = Attributes::new();
+            data.set_ulong(CKA_CLASS, CKO_DATA);
+            data.set_bool(CKA_TOKEN, true);
+            data.set(CKA_VALUE, value);
+            content.put(slot(), CKO_DATA, &data).unwrap();
+            let back = parsed(&content.to_value().unwrap());
+            let given = certificate.filter(|certificate| !certificate.is_empty());
+            prop_assert_eq!(&back.certificate, &given);
+            prop_assert_eq!(&back.record, &content.record);
+            let found = back.objects(slot()).unwrap();
+            let found = found.into_iter().find(|object| object.attributes == data);
+            prop_assert!(found.is_some());
+        }
+
+        /// Bytes in the place of the record, of the certificate, and of all of it.
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes: Vec<u8>, info: u8) {
+            let record = tlv::object(record::TAG, &bytes);
+            let certificate = [
+                tlv::object(CERTIFICATE, &bytes),
+                tlv::object(CERT_INFO, &[info]),
+            ];
+            for value in [&bytes, &record, &certificate.concat()] {
+                if let Ok(content) = Content::parse(value) {
+                    content.objects(slot()).unwrap();
+                    let again = parsed(&content.to_value().unwrap());
+                    prop_assert_eq!(again.certificate, content.certificate);
+                }
+            }
+        }
+    }
 }

@@ -98,6 +98,7 @@ struct Reading {
 pub(super) fn decode(bytes: &[u8]) {
     drop(open(bytes, &Card::default()));
     let _ = on_card(bytes);
+    let _ = asked_for(bytes);
     let _ = commands::response_of(bytes);
     for spec in commands::specs() {
         let _ = commands::public_of(bytes, &spec);
@@ -147,14 +148,7 @@ impl Piv {
             return Ok(known);
         }
         let discovery = commands::get(talk, slots::DISCOVERY.tag)?.unwrap_or_default();
-        let policy = tlv::all(&discovery)
-            .ok()
-            .and_then(|objects| tlv::find(&objects, 0x5f2f).map(<[u8]>::to_vec));
-        let pin = match policy.as_deref() {
-            // The global PIN satisfies the access rules, and is the one to be asked for.
-            Some([rules, 0x20]) if rules & 0x20 != 0 => Reference::GlobalPin,
-            _ => Reference::Pin,
-        };
+        let pin = asked_for(&discovery);
         self.pin = Some(pin);
         Ok(pin)
     }
@@ -392,6 +386,16 @@ fn object_id(kind: &DataObject) -> Result<Vec<u8>> {
     match der {
         Some(der) => Ok(der),
         None => refuse!(CKR_GENERAL_ERROR, "a data object has no identifier"),
+    }
+}
+
+/// The PIN that a discovery object asks for (Part 1, 3.2.6).
+fn asked_for(discovery: &[u8]) -> Reference {
+    let objects = tlv::all(discovery).unwrap_or_default();
+    match tlv::find(&objects, 0x5f2f) {
+        // The global PIN satisfies the access rules, and is the one to be asked for.
+        Some([rules, 0x20]) if rules & 0x20 != 0 => Reference::GlobalPin,
+        _ => Reference::Pin,
     }
 }
 
@@ -659,4 +663,46 @@ fn check_new_pin(pin: &[u8]) -> Result<()> {
         PIN_LEN.1,
         pin.len()
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_a_history_a_discovery_and_a_record(bytes: Vec<u8>) {
+            prop_assert!(on_card(&bytes) <= usize::from(slots::RETIRED_COUNT));
+            asked_for(&bytes);
+            drop(open(&bytes, &Card::default()));
+            // DER has one form for each record.
+            if let Some(record) = record::decode::<record::Record>(&bytes) {
+                prop_assert_eq!(record::encode(&record).unwrap(), bytes.clone());
+            }
+            let label = record::CardRecord { label: String::from_utf8_lossy(&bytes).into_owned() };
+            let encoded = record::encode(&label).unwrap();
+            prop_assert_eq!(record::decode(&encoded), Some(label));
+        }
+
+        #[test]
+        fn a_history_counts_what_there_is_room_for(count: u8, after: Vec<u8>) {
+            let mut history = tlv::object(0xc1, &[count]);
+            tlv::push(&mut history, 0xc2, &[0]);
+            prop_assert_eq!(on_card(&history), usize::from(count).min(20));
+            // Longer than a number, or broken behind it: none.
+            prop_assert_eq!(on_card(&tlv::object(0xc1, &[0, count])), 0);
+            history.extend([0x30, 0x81]);
+            prop_assert_eq!(on_card(&history), 0);
+            let _ = on_card(&[history, after].concat());
+        }
+
+        #[test]
+        fn the_global_pin_is_asked_for_where_it_is_the_first(rules: u8, preferred: u8) {
+            let discovery = tlv::object(0x5f2f, &[rules, preferred]);
+            let global = rules & 0x20 != 0 && preferred == 0x20;
+            let expected = if global { Reference::GlobalPin } else { Reference::Pin };
+            prop_assert_eq!(asked_for(&discovery), expected);
+        }
+    }
 }

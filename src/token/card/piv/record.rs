@@ -14,6 +14,9 @@ use der::{Decode, Encode, Sequence};
 /// Tag of the record in a certificate's data object and in the CHUID: private class, primitive.
 pub(super) const TAG: u32 = 0xde;
 
+/// The classes of objects that a record can have.
+const CLASSES: [CK_OBJECT_CLASS; 4] = [CKO_DATA, CKO_CERTIFICATE, CKO_PUBLIC_KEY, CKO_PRIVATE_KEY];
+
 /// What follows from key, certificate and place, whatever a record says: no one has vouched for it.
 const FOLLOWS: [CK_ATTRIBUTE_TYPE; 17] = [
     CKA_CLASS,
@@ -96,6 +99,17 @@ fn malformed(error: der::Error) -> Error {
     )
 }
 
+impl Record {
+    /// Whether each object is one that can be, and there once.
+    pub(super) fn is_sound(&self) -> bool {
+        let class = |part: &Part| CK_OBJECT_CLASS::from(part.class);
+        self.parts.iter().enumerate().all(|(at, part)| {
+            let earlier = self.parts.iter().take(at);
+            CLASSES.contains(&class(part)) && earlier.into_iter().all(|one| one.class != part.class)
+        })
+    }
+}
+
 impl Part {
     /// What of `attributes` does not follow from `derived`.
     pub(super) fn new(class: u8, attributes: &Attributes, derived: &Attributes) -> Result<Self> {
@@ -115,17 +129,19 @@ impl Part {
         Ok(Self { class, entries })
     }
 
-    /// The whole of the attributes.
-    pub(super) fn attributes(&self, mut derived: Attributes) -> Attributes {
+    /// The whole of the attributes. What an object of its class cannot have is passed over.
+    pub(super) fn attributes(&self, derived: Attributes) -> Attributes {
+        let mut whole = derived.clone();
         for entry in &self.entries {
             let kind = CK_ATTRIBUTE_TYPE::from(entry.kind);
             let settled = derived.get(kind).is_some() || matches!(kind, FREE_KEY | CKA_UNIQUE_ID);
-            if settled && FOLLOWS.contains(&kind) {
-                continue;
+            let value = native(kind, entry.value.as_bytes());
+            let follows = settled && FOLLOWS.contains(&kind);
+            if !follows && attribute::can_have(&derived, kind, &value) {
+                whole.set(kind, value);
             }
-            derived.set(kind, native(kind, entry.value.as_bytes()));
         }
-        derived
+        whole
     }
 }
 
@@ -159,10 +175,12 @@ fn native(kind: CK_ATTRIBUTE_TYPE, value: &[u8]) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::token::FREE_KEY;
 
     #[test]
     fn a_part_is_what_does_not_follow_and_comes_back() {
         let mut derived = Attributes::new();
+        derived.set_ulong(CKA_CLASS, CKO_PRIVATE_KEY);
         derived.set(CKA_LABEL, *b"PIV Authentication");
         derived.set_ulong(CKA_KEY_TYPE, CKK_EC);
         let mut whole = derived.clone();
@@ -200,6 +218,46 @@ mod tests {
         let whole = part.attributes(derived.clone());
         derived.set(CKA_LABEL, *b"node");
         assert_eq!(whole, derived);
+    }
+
+    #[test]
+    fn a_part_makes_no_other_object() {
+        let mut derived = Attributes::new();
+        derived.set_ulong(CKA_CLASS, CKO_PRIVATE_KEY);
+        derived.set_ulong(CKA_KEY_TYPE, CKK_EC);
+        derived.set(CKA_EC_POINT, [4; 67]);
+        derived.set_bool(CKA_PRIVATE, true);
+        let mut other = derived.clone();
+        other.set_ulong(CKA_CLASS, CKO_CERTIFICATE);
+        other.set_ulong(CKA_KEY_TYPE, CKK_RSA);
+        other.set(CKA_EC_POINT, [5; 67]);
+        other.set_bool(CKA_PRIVATE, false);
+        // No values of these, no attributes of a private key, and one that the module keeps to itself.
+        other.set(CKA_SIGN, [2]);
+        other.set(CKA_START_DATE, *b"today");
+        other.set(CKA_MODULUS, [7; 256]);
+        other.set(CKA_VALUE, [7; 32]);
+        other.set_bool(FREE_KEY, true);
+        let part = Part::new(3, &other, &derived).unwrap();
+        assert_eq!(part.entries.len(), 9);
+        assert_eq!(part.attributes(derived.clone()), derived);
+    }
+
+    #[test]
+    fn a_record_has_objects_that_can_be_each_once() {
+        let record = |classes: &[u8]| Record {
+            public_key: None,
+            nonce: None,
+            parts: classes
+                .iter()
+                .map(|class| Part::new(*class, &Attributes::new(), &Attributes::new()).unwrap())
+                .collect(),
+        };
+        assert!(record(&[]).is_sound());
+        assert!(record(&[0, 1, 2, 3]).is_sound());
+        for wrong in [&[4][..], &[200], &[3, 3], &[1, 2, 1]] {
+            assert!(!record(wrong).is_sound(), "{wrong:?}");
+        }
     }
 
     #[test]
