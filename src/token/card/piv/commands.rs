@@ -197,10 +197,7 @@ pub(super) fn get(talk: &mut Talk<'_>, tag: Tag) -> Result<Option<Zeroizing<Vec<
         data: &tag_list(tag),
         response: Expected::Long,
     })?;
-    if matches!(
-        response.status,
-        Status::NOT_FOUND | Status::NOT_ALLOWED | Status::WRONG_DATA | Status(0x6a81 | 0x6a88)
-    ) {
+    if response.status == Status::NOT_ALLOWED || response.status.is_of_no_such_object() {
         return Ok(None);
     }
     let data = response.done()?;

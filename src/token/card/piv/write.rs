@@ -435,8 +435,7 @@ impl Piv {
         }
     }
 
-    /// Everything that can be read is removed, and the card gets a number of its own. Its keys are
-    /// overwritten.
+    /// Everything is removed, and the card gets a number of its own. Its keys are overwritten.
     pub(super) fn make_empty(
         &mut self,
         talk: &mut Talk<'_>,
@@ -468,11 +467,18 @@ impl Piv {
         }
         for kind in DATA_OBJECTS {
             let kept = [slots::DISCOVERY, slots::KEY_HISTORY, slots::CHUID].contains(kind);
-            if !kept && commands::get(talk, kind.tag)?.is_some() {
+            if !kept && !kind.private && commands::get(talk, kind.tag)?.is_some() {
                 plan.data.push((kind, Vec::new()));
             }
         }
         self.carry_out(talk, plan)?;
+        // What only the user reads cannot be looked for. Not every card has a place for each.
+        for kind in DATA_OBJECTS.iter().filter(|kind| kind.private) {
+            match commands::put(talk, kind.tag, &[]) {
+                Err(Failure::Refused { status, .. }) if status.is_of_no_such_object() => {}
+                answer => answer?,
+            }
+        }
         commands::put(talk, slots::CHUID.tag, &new_chuid(label)?)?;
         self.managed = true;
         Ok(())
