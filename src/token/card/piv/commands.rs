@@ -216,12 +216,26 @@ pub(super) fn put(talk: &mut Talk<'_>, tag: Tag, value: &[u8]) -> Result<()> {
     } else {
         tlv::object(tag, value)
     };
+    let no_room = || {
+        refuse!(
+            CKR_DEVICE_MEMORY,
+            "the card has no room for a data object of {} bytes",
+            data.len()
+        )
+    };
+    // No reader has longer ones, and some fall over them.
+    if data.len() > usize::from(u16::MAX) {
+        return no_room();
+    }
     let response = talk.send(&Command {
         what: "the writing of a data object",
         header: [PUT_DATA, 0x3f, 0xff],
         data: &data,
         response: Expected::Nothing,
     })?;
+    if matches!(response.status, Status(0x6700 | 0x6a84)) {
+        return no_room();
+    }
     response.done().map(drop)
 }
 
