@@ -154,6 +154,13 @@ pub(super) fn change(
         data: &data,
         response: Expected::Nothing,
     })?;
+    // Some cards do not say here that it is locked.
+    if response.status == Status(0x6300)
+        && reference != Reference::Puk
+        && files::tries_left(talk, reference as u8)? == Some(0)
+    {
+        return refuse!(CKR_PIN_LOCKED, "the PIN is locked");
+    }
     judge(
         response,
         if reference == Reference::Puk {

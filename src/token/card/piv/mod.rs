@@ -548,7 +548,18 @@ impl Application for Piv {
             );
         };
         let reference = self.pin(talk)?;
-        commands::unblock(talk, reference, puk, pin)
+        commands::unblock(talk, reference, puk, pin)?;
+        // Some cards take any bytes here, and digits alone afterwards.
+        if !pin.iter().all(u8::is_ascii_digit) {
+            if commands::verify(talk, reference, pin).is_err() {
+                return refuse!(
+                    CKR_PIN_INVALID,
+                    "the card has set a PIN that it never accepts, for it is not of digits: set another"
+                );
+            }
+            commands::end_login(talk, reference)?;
+        }
+        Ok(())
     }
 
     fn change_pin(
