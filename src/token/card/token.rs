@@ -323,6 +323,15 @@ impl Token for CardToken {
 
     fn insert(&self, objects: Vec<NewObject>, replaced: &[ObjectId]) -> Result<Vec<ObjectId>> {
         self.writable()?;
+        let named = |new: &NewObject| {
+            new.attributes
+                .get(CKA_OBJECT_ID)
+                .is_some_and(|id| !id.is_empty())
+        };
+        if objects.iter().any(named) {
+            // It may be one of those that are not read before somebody asks for them.
+            drop(self.read(Extent::Everything, None)?);
+        }
         let done = self.card.visit(&mut |talk, application, login| {
             application.write(talk, login, &objects, replaced)
         });
