@@ -238,7 +238,9 @@ impl Piv {
         if let Some(known) = self.algorithms.get(id) {
             return Ok(*known);
         }
-        let Some(public) = self.content(talk, slot)?.public() else {
+        let content = self.content(talk, slot)?;
+        let is_there = content.has(CKO_PRIVATE_KEY) && content.id(slot, CKO_PRIVATE_KEY) == *id;
+        let Some(public) = content.public().filter(|_| is_there) else {
             return refuse!(
                 CKR_KEY_HANDLE_INVALID,
                 "the key, or its certificate, is not on the card any more"
