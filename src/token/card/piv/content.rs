@@ -109,11 +109,12 @@ impl Content {
 
     /// Nothing is in it.
     pub(super) fn is_empty(&self) -> bool {
-        self.certificate.is_none()
-            && self
-                .record
-                .as_ref()
-                .is_none_or(|record| record.parts.is_empty())
+        self.certificate.is_none() && self.record.is_none()
+    }
+
+    /// Nothing is to be seen there, but a key may be to come.
+    pub(super) fn is_without_objects(&self) -> bool {
+        self.classes().is_empty()
     }
 
     /// The classes of its objects.
@@ -276,6 +277,9 @@ impl Content {
             // What the certificate said of the key stays.
             record.public_key = public_key.map(|info| record::octets(&info)).transpose()?;
             self.certificate = None;
+        }
+        if self.certificate.is_none() && self.classes().is_empty() {
+            self.record = None;
         }
         Ok(())
     }

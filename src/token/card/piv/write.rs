@@ -10,13 +10,14 @@ use super::record::{self, CardRecord};
 use super::slots::{self, DATA_OBJECTS, DataObject, KeySlot};
 use super::{Piv, object_id};
 use crate::attribute::Attributes;
-use crate::crypto::{Curve, KeySpec, engine, trim};
+use crate::crypto::{Curve, KeySpec, PublicParts, engine, trim};
 use crate::error::Error;
 use crate::log;
 use crate::memory::Secret;
 use crate::token::card::apdu::{Failure, Result, Talk, refuse};
 use crate::token::card::application::{Login, Made};
 use crate::token::card::tlv;
+use crate::token::card::transport::Fault;
 use crate::token::{CHIP_KEY, Change, FREE_KEY, NewObject, ObjectId, never_leaves};
 use cryptoki_sys::*;
 use std::collections::BTreeMap;
@@ -56,7 +57,7 @@ impl Piv {
             .or_insert_with(|| now.cloned().unwrap_or_default())
     }
 
-    /// Whether nothing is known to lie there.
+    /// Whether nothing is known to lie there, nor to come there.
     fn is_free(&self, plan: &Plan, slot: KeySlot) -> bool {
         self.planned(plan, slot).is_none_or(Content::is_empty)
     }
@@ -87,12 +88,15 @@ impl Piv {
             return Ok(vec![named]);
         }
         let main = slots::main().filter(|slot| self.managed || slot.always_asks() && always);
-        let places: Vec<_> = main
+        let mut places: Vec<_> = main
             .filter(|slot| !slot.never_asks())
             .chain(slots::retired())
             .filter(|slot| slot.always_asks() == always)
-            .filter(free)
             .collect();
+        // Where a key was to come and never did is the last resort.
+        let content = |slot: &KeySlot| self.contents.get(&slot.reference);
+        places.retain(|slot| content(slot).is_none_or(Content::is_without_objects));
+        places.sort_by_key(|slot| !free(slot));
         match places.is_empty() {
             false => Ok(places),
             true if always => refuse!(
@@ -137,6 +141,7 @@ impl Piv {
             }
             match commands::generate(talk, slot.reference, spec) {
                 Ok(public) => {
+                    self.reserve(talk, slot, &public)?;
                     let mut said = Attributes::new();
                     said.set_bool(CKA_PRIVATE, !slot.never_asks());
                     said.set_bool(CKA_ALWAYS_AUTHENTICATE, slot.always_asks());
@@ -168,7 +173,40 @@ impl Piv {
         }
     }
 
+    /// Notes whose key is to come to a place, so that no other is made there before its objects are
+    /// written: by another thread, or by another program of this module.
+    fn reserve(&mut self, talk: &mut Talk<'_>, slot: KeySlot, public: &PublicParts) -> Result<()> {
+        let mut content = Content::default();
+        content.set_public(public)?;
+        commands::put(talk, slot.container, &content.to_value()?)?;
+        self.contents.insert(slot.reference, content);
+        if slot.is_retired() {
+            self.keep_history(talk)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn write_objects(
+        &mut self,
+        talk: &mut Talk<'_>,
+        login: &Login,
+        new: &[NewObject],
+        removed: &[ObjectId],
+    ) -> Result<Vec<ObjectId>> {
+        let done = self.try_to_write(talk, login, new, removed);
+        if matches!(&done, Err(Failure::Fault(Fault::Error(_)))) {
+            // The places of keys that do not come are free again, if the card is still there.
+            for slot in new.iter().filter_map(made_in) {
+                let freed = commands::put(talk, slot.container, &[]);
+                if freed.is_ok() {
+                    self.contents.remove(&slot.reference);
+                }
+            }
+        }
+        done
+    }
+
+    fn try_to_write(
         &mut self,
         talk: &mut Talk<'_>,
         login: &Login,
@@ -321,9 +359,7 @@ impl Piv {
         }
         match class {
             CKO_PRIVATE_KEY => {
-                let reference = object.secrets.iter().find(|secret| secret.0 == CHIP_KEY);
-                let reference = reference.and_then(|secret| secret.1.first().copied());
-                return match reference.and_then(KeySlot::of) {
+                return match made_in(object) {
                     Some(slot) => Ok(slot),
                     None => refuse!(CKR_FUNCTION_NOT_SUPPORTED, "the card did not make this key"),
                 };
@@ -461,7 +497,7 @@ impl Piv {
                 continue;
             }
             plan.contents.insert(*reference, Content::default());
-            if content.has(CKO_PRIVATE_KEY) {
+            if content.has(CKO_PRIVATE_KEY) || content.is_without_objects() {
                 plan.keys.push(*reference);
             }
         }
@@ -483,6 +519,12 @@ impl Piv {
         self.managed = true;
         Ok(())
     }
+}
+
+/// Where the card made this private key.
+fn made_in(object: &NewObject) -> Option<KeySlot> {
+    let reference = object.secrets.iter().find(|secret| secret.0 == CHIP_KEY)?;
+    KeySlot::of(*reference.1.first()?)
 }
 
 /// A card holder unique identifier for a card of nobody (SP 800-73-4 Part 1, 3.1.2), with our label.
