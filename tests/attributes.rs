@@ -30,8 +30,9 @@ fn defaults_of_a_generated_pair() {
         }
         for (pair, key_type, generation) in pairs {
             let Pair { public, private } = pair;
+            let on_token = world.kind.works_on_token() && key_type != CKK_EC_EDWARDS;
             for (attribute, expected) in [
-                (CKA_TOKEN, false),
+                (CKA_TOKEN, on_token),
                 (CKA_PRIVATE, true),
                 (CKA_SENSITIVE, true),
                 (CKA_EXTRACTABLE, false),
@@ -69,8 +70,11 @@ fn defaults_of_a_generated_pair() {
                 assert_eq!(session.get_ulong(key, CKA_CLASS), class);
                 assert_eq!(session.get_ulong(key, CKA_KEY_TYPE), key_type);
                 assert_eq!(session.get_ulong(key, CKA_KEY_GEN_MECHANISM), generation);
-                assert_eq!(session.get(key, CKA_ID).unwrap(), b"");
             }
+            // A card's key is named by its place, as its certificate would be.
+            let ids = [public, private].map(|key| session.get(key, CKA_ID).unwrap());
+            assert_eq!(ids[0], ids[1]);
+            assert_eq!(ids[0].is_empty(), !on_token);
             assert_eq!(
                 session.get(public, CKA_PUBLIC_KEY_INFO),
                 session.get(private, CKA_PUBLIC_KEY_INFO)
@@ -188,24 +192,26 @@ fn sensitive_values() {
                 .set(CKA_SENSITIVE, sensitive)
                 .set(CKA_EXTRACTABLE, extractable);
             let readable = !sensitive && extractable;
-            let mut cases = vec![
-                (aes_template(&[1; 16]), &[CKA_VALUE][..]),
-                (generic_secret_template(b"secret"), &[CKA_VALUE]),
-            ];
-            // The others a chip does not take (tests/kinds.rs).
-            if !world.kind.in_chip || (sensitive && !extractable) {
-                cases.push((rsa_private_import(), &rsa));
-                for (curve, value) in [
-                    (Curve::P256, vectors::P256_SCALAR),
-                    (Curve::ED25519, vectors::ED25519_SEED),
-                ] {
-                    if world.kind.has(curve) {
-                        cases.push((ec_private_import(curve, value), &[CKA_VALUE]));
+            for on_token in [false, true] {
+                let keys = world.kind.keys(on_token);
+                let mut cases = Vec::new();
+                if world.kind.keeps_secrets || !on_token {
+                    cases.push((aes_template(&[1; 16]), &[CKA_VALUE][..]));
+                    cases.push((generic_secret_template(b"secret"), &[CKA_VALUE]));
+                }
+                // The others a chip does not take (tests/kinds.rs).
+                if keys.imported && (!keys.in_chip || (sensitive && !extractable)) {
+                    cases.push((rsa_private_import(), &rsa));
+                    for (curve, value) in [
+                        (Curve::P256, vectors::P256_SCALAR),
+                        (Curve::ED25519, vectors::ED25519_SEED),
+                    ] {
+                        if keys.curves.contains(&curve) {
+                            cases.push((ec_private_import(curve, value), &[CKA_VALUE]));
+                        }
                     }
                 }
-            }
-            for (template, hidden) in cases {
-                for on_token in [false, true] {
+                for (template, hidden) in cases {
                     let key = session
                         .create(&template.clone().with(&secrecy).set(CKA_TOKEN, on_token))
                         .unwrap();
@@ -354,9 +360,12 @@ fn changing_attributes() {
     isolated(|world| {
         let session = world.token().user();
         for on_token in [false, true] {
-            let key = session
-                .create(&rsa_private_import().set(CKA_TOKEN, on_token))
-                .unwrap();
+            let key = match world.kind.keys(on_token).imported {
+                true => session.create(&rsa_private_import().with(&on(on_token))),
+                false => Ok(session.rsa(2048).private),
+            };
+            let key = key.unwrap();
+            assert_eq!(session.get_bool(key, CKA_TOKEN), on_token);
             let changes = Template::new()
                 .set(CKA_LABEL, "new")
                 .set(CKA_ID, "new")

@@ -266,10 +266,10 @@ fn busy_session(token: Token, aes: CK_OBJECT_HANDLE, secret: CK_OBJECT_HANDLE) -
     session
 }
 
-/// The user logged in, an AES key and a secret for HMAC on the token.
+/// The user logged in, an AES key and a secret for HMAC, on the token where it keeps such keys.
 fn with_keys(token: Token) -> (Session, CK_OBJECT_HANDLE, CK_OBJECT_HANDLE) {
     let user = token.user();
-    let on_token = Template::new().set(CKA_TOKEN, true);
+    let on_token = on(process::kind().keeps_secrets);
     let aes = user
         .create(&aes_template(&[1; 16]).with(&on_token))
         .unwrap();
@@ -517,7 +517,7 @@ fn hostile_mechanism_parameters() {
     isolated(|world| {
         let token = world.token();
         let (session, aes, secret) = with_keys(token);
-        let rsa = session.imported_rsa();
+        let rsa = session.any_rsa();
         let ed = match world.kind.has(Curve::ED25519) {
             true => session.ed25519(),
             false => session.ec(Curve::P256),

@@ -122,10 +122,11 @@ fn initialize_arguments() {
     });
 }
 
-/// `key=value` pairs between blanks and semicolons, stronger than the environment.
+/// `key=value` pairs between blanks and semicolons, stronger than the environment. That shows by the
+/// place of the store.
 #[test]
 fn a_string_in_p_reserved_is_configuration() {
-    isolated(|world| {
+    isolated_on(STORED, |world| {
         let module = Module::load();
         for (directory, form) in [("one", "store=PATH"), ("two", " ;\tstore=PATH; ")] {
             let directory = world.path(directory);
@@ -133,7 +134,7 @@ fn a_string_in_p_reserved_is_configuration() {
             let mut arguments = plain(CKF_OS_LOCKING_OK);
             arguments.pReserved = string.as_ptr().cast_mut().cast();
             module.initialize_with(&mut arguments).unwrap();
-            Token::make_without_user_pin(module, "elsewhere");
+            Token::initialize(module, "elsewhere");
             module.finalize().unwrap();
             assert_ne!(
                 std::fs::read_dir(&directory).unwrap().count(),
@@ -334,25 +335,28 @@ fn is_padded(field: &[u8]) -> bool {
 }
 
 #[test]
-fn slots_and_an_uninitialized_token() {
+fn slots_and_a_new_token() {
     isolated(|world| {
         let module = world.module();
         let slots = module.slots().unwrap();
-        assert_eq!(slots.len(), 1, "an empty store shows one slot");
-        let slot = slots[0];
+        // An empty store shows one slot; what can be taken out comes beside it.
+        let removable = CK_ULONG::from(world.kind.removable);
+        assert_eq!(slots.len() as CK_ULONG, 1 + removable);
+        let slot = Token::new_slot(module);
         assert!(
             slot < 1 << 31,
             "Java reads slot ids as positive 32-bit integers"
         );
         let mut all = 0;
         try_call!(module, C_GetSlotList(CK_FALSE, null_mut(), &mut all)).unwrap();
-        assert_eq!(all, 1);
+        // The reader has two places, and one card.
+        assert_eq!(all, 1 + 2 * removable);
         let (mut few, mut room) = (0, 7);
         try_call!(module, C_GetSlotList(CK_FALSE, &mut room, &mut few))
             .refused(CKR_BUFFER_TOO_SMALL);
         assert_eq!(
             (few, room),
-            (1, 7),
+            (all, 7),
             "the count is written, the buffer is not"
         );
         try_call!(module, C_GetSlotList(CK_FALSE, null_mut(), null_mut()))
@@ -362,13 +366,14 @@ fn slots_and_an_uninitialized_token() {
         try_call!(module, C_GetSlotInfo(slot, &mut info)).unwrap();
         assert!(is_padded(&info.slotDescription) && is_padded(&info.manufacturerID));
         assert_ne!(info.flags & CKF_TOKEN_PRESENT, 0);
+        let can_be_taken = info.flags & CKF_REMOVABLE_DEVICE != 0;
+        assert_eq!(can_be_taken, world.kind.removable);
         try_call!(module, C_GetSlotInfo(slot, null_mut())).refused(CKR_ARGUMENTS_BAD);
 
         let token = module.token_info(slot).unwrap();
-        assert_eq!(
-            token.flags & (CKF_TOKEN_INITIALIZED | CKF_USER_PIN_INITIALIZED),
-            0
-        );
+        for flag in [CKF_TOKEN_INITIALIZED, CKF_USER_PIN_INITIALIZED] {
+            assert_eq!(token.flags & flag != 0, world.kind.personalized);
+        }
         assert!(is_padded(&token.manufacturerID) && is_padded(&token.model));
         assert!(token.label.iter().all(|&byte| byte != 0));
         // python-pkcs11 fails as a whole where a session on such a token is refused.
@@ -383,13 +388,13 @@ fn slots_and_an_uninitialized_token() {
 fn an_initialized_token() {
     isolated(|world| {
         let module = world.module();
-        let token = Token::make_without_user_pin(module, "test token");
+        let token = Token::initialize(module, "test token");
         let flags = token.info().flags;
         for (flag, expected) in [
             (CKF_TOKEN_INITIALIZED, true),
             (CKF_LOGIN_REQUIRED, true),
             (CKF_RNG, true),
-            (CKF_USER_PIN_INITIALIZED, false),
+            (CKF_USER_PIN_INITIALIZED, world.kind.personalized),
             (CKF_USER_PIN_LOCKED, false),
             (CKF_SO_PIN_LOCKED, false),
             (CKF_USER_PIN_COUNT_LOW, false),

@@ -236,7 +236,7 @@ fn signs(session: Session) {
 /// Beyond RLIMIT_FSIZE a write raises SIGXFSZ, which ends a process that does not expect it.
 #[test]
 fn a_write_beyond_the_limit_fails_and_the_host_lives() {
-    isolated(|world| {
+    isolated_on(STORED, |world| {
         make_token(world);
         for ignored in [false, true] {
             world.process(|| {
@@ -290,7 +290,7 @@ fn a_write_beyond_the_limit_fails_and_the_host_lives() {
 /// What the host itself has blocked, and what waits for it, is the host's.
 #[test]
 fn a_write_leaves_the_hosts_signals_alone() {
-    isolated(|world| {
+    isolated_on(STORED, |world| {
         make_token(world);
         for waiting in [false, true] {
             world.process(|| {

@@ -13,8 +13,10 @@ mod common;
 use common::vectors::{self, hex};
 use common::*;
 
-/// One template for every class of object that an application makes on this kind of token.
-fn every_class(kind: &Kind) -> Vec<(&'static str, Template)> {
+/// One template for every class of object that an application makes, on this kind of token or in the
+/// session.
+fn every_class(kind: &Kind, on_token: bool) -> Vec<(&'static str, Template)> {
+    let keys = kind.keys(on_token);
     let p256 = |t: Template| t.set(CKA_LABEL, "P-256");
     let mut classes = vec![
         (
@@ -46,13 +48,21 @@ fn every_class(kind: &Kind) -> Vec<(&'static str, Template)> {
             generic_secret_template(b"sixteen bytes ab"),
         ),
     ];
-    if kind.has(Curve::ED25519) {
+    if keys.curves.contains(&Curve::ED25519) {
         classes.push((
             "Ed25519 private key",
             ec_private_import(Curve::ED25519, vectors::ED25519_SEED),
         ));
     }
+    // What is left out is refused (tests/kinds.rs).
+    classes.retain(|(what, _)| match *what {
+        "AES key" | "generic secret" => kind.keeps_secrets || !on_token,
+        what => keys.imported || !what.contains("private"),
+    });
     classes
+        .into_iter()
+        .map(|(what, template)| (what, template.with(&on(on_token))))
+        .collect()
 }
 
 /// What of a template can be read back from the object made of it.
@@ -74,9 +84,8 @@ fn assert_has(session: Session, object: CK_OBJECT_HANDLE, template: &Template, w
 fn every_class_on_the_token_and_in_the_session() {
     isolated(|world| {
         let session = world.token().user();
-        for (what, template) in every_class(world.kind) {
-            for on_token in [false, true] {
-                let template = template.clone().set(CKA_TOKEN, on_token);
+        for on_token in [false, true] {
+            for (what, template) in every_class(world.kind, on_token) {
                 let object = session
                     .create(&template)
                     .unwrap_or_else(|rv| panic!("{what}: {rv:?}"));
@@ -105,17 +114,19 @@ fn token_objects_outlive_the_process() {
     isolated(|world| {
         world.process(|| {
             let session = world.token().user();
-            for (_, template) in every_class(world.kind) {
-                session
-                    .create(&template.clone().set(CKA_TOKEN, true))
-                    .unwrap();
-                session.create(&template.set(CKA_TOKEN, false)).unwrap();
+            for on_token in [true, false] {
+                for (_, template) in every_class(world.kind, on_token) {
+                    session.create(&template).unwrap();
+                }
+            }
+            if !world.kind.token_keys.imported {
+                session.ec_with(Curve::P256, &on(true).set(CKA_ID, "made"));
             }
         });
         world.process(|| {
             let session = world.existing_token().user();
-            for (what, template) in every_class(world.kind) {
-                let mut sought = Template::new().set(CKA_TOKEN, true);
+            for (what, template) in every_class(world.kind, true) {
+                let mut sought = on(true);
                 for kind in [CKA_CLASS, CKA_KEY_TYPE, CKA_LABEL, CKA_ID, CKA_EC_PARAMS] {
                     if let Some(attribute) = template.attributes().iter().find(|a| a.type_ == kind)
                     {
@@ -128,7 +139,7 @@ fn token_objects_outlive_the_process() {
                 }
                 let found = session.find(&sought).unwrap();
                 assert!(!found.is_empty(), "{what} is gone");
-                assert_has(session, found[0], &template.set(CKA_TOKEN, true), what);
+                assert_has(session, found[0], &template, what);
             }
             assert_eq!(
                 session
@@ -140,6 +151,18 @@ fn token_objects_outlive_the_process() {
                     .unwrap(),
                 []
             );
+            if !world.kind.token_keys.imported {
+                let made = |class| {
+                    let made = Template::new().set(CKA_ID, "made");
+                    session.find_one(&made.set(CKA_CLASS, class))
+                };
+                let (public, private) = (made(CKO_PUBLIC_KEY), made(CKO_PRIVATE_KEY));
+                let signature = session.sign(CKM_ECDSA_SHA256, private, b"data").unwrap();
+                session
+                    .verify(CKM_ECDSA_SHA256, public, b"data", &signature)
+                    .unwrap();
+                return;
+            }
             let key = session.find_one(
                 &Template::new()
                     .set(CKA_CLASS, CKO_PRIVATE_KEY)
@@ -158,6 +181,10 @@ fn finding() {
     isolated(|world| {
         let token = world.token();
         let session = token.user();
+        let count = |template: Template| session.find(&template).unwrap().len();
+        let all = Template::new().set(CKA_CLASS, CKO_DATA);
+        // A card has data of its own.
+        let before = count(all.clone());
         for number in 0..10 {
             let label = if number % 2 == 0 { "even" } else { "odd" };
             session
@@ -168,9 +195,7 @@ fn finding() {
                 )
                 .unwrap();
         }
-        let count = |template: Template| session.find(&template).unwrap().len();
-        let all = Template::new().set(CKA_CLASS, CKO_DATA);
-        assert_eq!(count(all.clone()), 10);
+        assert_eq!(count(all.clone()), before + 10);
         assert_eq!(count(all.clone().set(CKA_LABEL, "even")), 5);
         assert_eq!(
             count(all.clone().set(CKA_LABEL, "even").set(CKA_TOKEN, true)),
@@ -251,7 +276,11 @@ fn searching_tells_no_secret() {
             .create(&aes_template(&secret).set(CKA_SENSITIVE, true))
             .unwrap();
         session
-            .create(&data("hidden").set(CKA_PRIVATE, true).set(CKA_TOKEN, true))
+            .create(
+                &data("hidden")
+                    .set(CKA_PRIVATE, true)
+                    .set(CKA_TOKEN, world.kind.keeps_secrets),
+            )
             .unwrap();
         assert_eq!(
             session
@@ -318,7 +347,7 @@ fn copying() {
         assert_eq!(session.get(copy, CKA_VALUE).unwrap(), b"value");
 
         // A copied key works, and a copy is never weaker.
-        let pair = session.ec(Curve::P256);
+        let pair = session.ec_with(Curve::P256, &on(false));
         let copy = session
             .copy(pair.private, &Template::new().set(CKA_LABEL, "copy"))
             .unwrap();
@@ -481,11 +510,13 @@ fn a_public_key_stands_beside_each_private_key() {
                 continue;
             }
             let named = Template::new().set(CKA_ID, name).set(CKA_LABEL, name);
+            let on_token = world.kind.token_keys.imported;
             let private = session
-                .create(&import.with(&named).set(CKA_TOKEN, true))
+                .create(&import.with(&named).with(&on(on_token)))
                 .unwrap();
             let public = session.find_one(&named.set(CKA_CLASS, CKO_PUBLIC_KEY));
-            assert!(session.get_bool(public, CKA_TOKEN) && !session.get_bool(public, CKA_PRIVATE));
+            assert_eq!(session.get_bool(public, CKA_TOKEN), on_token);
+            assert!(!session.get_bool(public, CKA_PRIVATE));
             for key in [public, private] {
                 assert_eq!(
                     session.get(key, CKA_PUBLIC_KEY_INFO).unwrap(),
@@ -522,20 +553,22 @@ fn a_key_that_comes_to_the_token_brings_its_public_key() {
         let of_token = Template::new()
             .set(CKA_CLASS, CKO_PUBLIC_KEY)
             .set(CKA_TOKEN, true);
-        let pair = session.ec(Curve::P256);
-        let to_token = Template::new().set(CKA_TOKEN, true).set(CKA_ID, "copied");
-        session.copy(pair.private, &to_token).unwrap();
-        let brought = session.find_one(&of_token.clone().set(CKA_ID, "copied"));
-        assert_eq!(
-            session.get(brought, CKA_PUBLIC_KEY_INFO).unwrap(),
-            session.get(pair.public, CKA_PUBLIC_KEY_INFO).unwrap()
-        );
-        // The caller's own takes its place.
-        let own = session.copy(pair.public, &to_token).unwrap();
-        assert_eq!(
-            session.find(&of_token.clone().set(CKA_ID, "copied")),
-            Ok(vec![own])
-        );
+        if world.kind.token_keys.imported {
+            let pair = session.ec(Curve::P256);
+            let to_token = Template::new().set(CKA_TOKEN, true).set(CKA_ID, "copied");
+            session.copy(pair.private, &to_token).unwrap();
+            let brought = session.find_one(&of_token.clone().set(CKA_ID, "copied"));
+            assert_eq!(
+                session.get(brought, CKA_PUBLIC_KEY_INFO).unwrap(),
+                session.get(pair.public, CKA_PUBLIC_KEY_INFO).unwrap()
+            );
+            // The caller's own takes its place.
+            let own = session.copy(pair.public, &to_token).unwrap();
+            assert_eq!(
+                session.find(&of_token.clone().set(CKA_ID, "copied")),
+                Ok(vec![own])
+            );
+        }
 
         let params = Template::new().set(CKA_EC_PARAMS, Curve::P384.params);
         let (public, private) = session
@@ -558,7 +591,7 @@ fn an_imported_pair_is_two_objects() {
         let named = Template::new()
             .set(CKA_ID, "pair")
             .set(CKA_LABEL, "pair")
-            .set(CKA_TOKEN, true);
+            .set(CKA_TOKEN, world.kind.token_keys.imported);
         session
             .create(&ec_public_import(Curve::P256, vectors::P256_POINT).with(&named))
             .unwrap();
@@ -570,16 +603,17 @@ fn an_imported_pair_is_two_objects() {
 }
 
 #[test]
-fn two_tokens_in_one_store() {
+fn two_tokens() {
     isolated(|world| {
-        world.configure(&format!("[{}]\nspare_slot = true\n", world.kind.name));
+        world.make_room_for_two();
         let module = world.module();
         let (one, two) = (Token::make(module, "one"), Token::make(module, "two"));
         assert_ne!(one.slot, two.slot);
         assert_ne!(one.info().serialNumber, two.info().serialNumber);
         let (first, second) = (one.user(), two.session());
+        let private = Template::new().set(CKA_PRIVATE, world.kind.keeps_secrets);
         first
-            .create(&data("first").set(CKA_TOKEN, true).set(CKA_PRIVATE, true))
+            .create(&data("first").with(&on(true)).with(&private))
             .unwrap();
         assert_eq!(
             second.state(),
@@ -608,10 +642,9 @@ fn two_tokens_in_one_store() {
                 .len(),
             1
         );
-        assert!(
-            one.has(CKF_USER_PIN_INITIALIZED)
-                && !Token::find(module, "two again").has(CKF_USER_PIN_INITIALIZED)
-        );
+        let again = Token::find(module, "two again");
+        assert!(one.has(CKF_USER_PIN_INITIALIZED));
+        assert_eq!(again.has(CKF_USER_PIN_INITIALIZED), world.kind.personalized);
     });
 }
 

@@ -204,7 +204,8 @@ fn raw_and_hashing_mechanisms_agree() {
 fn larger_rsa_keys() {
     isolated(|world| {
         let session = world.token().user();
-        for &bits in world.kind.rsa_bits.iter().filter(|bits| **bits > 2048) {
+        let keys = world.kind.keys(world.kind.works_on_token());
+        for &bits in keys.rsa_bits.iter().filter(|bits| **bits > 2048) {
             let pair = session.rsa(bits);
             assert_eq!(
                 session.get(pair.public, CKA_MODULUS).unwrap().len() as CK_ULONG,
@@ -230,7 +231,7 @@ fn larger_rsa_keys() {
 fn init_refuses_wrong_parameters() {
     isolated(|world| {
         let session = world.token().user();
-        let (rsa, ec) = (session.imported_rsa(), session.ec(Curve::P256));
+        let (rsa, ec) = (session.any_rsa(), session.ec(Curve::P256));
         let secret = session.create(&generic_secret_template(&[9; 40])).unwrap();
         let sha256 = |hash, mgf, salt| Mech::pss(CKM_SHA256_RSA_PKCS_PSS, hash, mgf, salt);
         let general =

@@ -148,11 +148,7 @@ fn size_queries_and_short_buffers() {
 fn init_refuses_wrong_keys() {
     isolated(|world| {
         let session = world.token().user();
-        let (rsa, ec, aes) = (
-            session.imported_rsa(),
-            session.ec(Curve::P256),
-            session.aes(16),
-        );
+        let (rsa, ec, aes) = (session.any_rsa(), session.ec(Curve::P256), session.aes(16));
         let object = session.create(&data("no key")).unwrap();
         let wrong_type = &[CKR_KEY_TYPE_INCONSISTENT][..];
         let wrong_class = &[

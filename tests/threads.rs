@@ -124,7 +124,7 @@ fn sessions_closed_under_running_operations() {
     isolated(|world| {
         let token = world.token();
         let keeper = token.user();
-        let pair = keeper.imported_rsa();
+        let pair = keeper.any_rsa();
         for round in 0..20 {
             let session = token.session();
             thread::scope(|scope| {
@@ -224,7 +224,7 @@ fn finalize_under_running_operations() {
     isolated(|world| {
         let token = world.token();
         for _ in 0..5 {
-            let pair = token.user().imported_rsa();
+            let pair = token.user().any_rsa();
             let sessions = [(); 4].map(|()| token.session());
             thread::scope(|scope| {
                 for session in sessions {

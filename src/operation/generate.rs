@@ -97,6 +97,8 @@ impl Session {
         } = self.slot.token().generate(&spec, &private)?;
         public.extend(&public_part);
         private.extend(&private_part);
+        // The token may have named the key.
+        share(&mut public, &mut private);
         note_birth(&mut public, Some(mechanism));
         note_birth(&mut private, Some(mechanism));
         let public_first = public.is(CKA_TOKEN) == private.is(CKA_TOKEN) || private.is(CKA_TOKEN);

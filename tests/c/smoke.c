@@ -130,14 +130,15 @@ static CK_ULONG count_private_keys(CK_SESSION_HANDLE session)
 
 int main(int argc, char **argv)
 {
-	CK_UTF8CHAR so_pin[] = "so-pin-12345678", pin[] = "user-pin-123456", label[32];
+	CK_UTF8CHAR pin[] = "31415926", label[32];
+	CK_UTF8CHAR so_pin[] = "12345678:010203040506070801020304050607080102030405060708";
 	CK_ULONG so_pin_length = sizeof so_pin - 1, pin_length = sizeof pin - 1;
 	CK_BYTE p256[] = { 6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7 };
 	CK_ATTRIBUTE curve = { CKA_EC_PARAMS, p256, sizeof p256 };
 	CK_ULONG bits = 2048;
 	CK_ATTRIBUTE modulus = { CKA_MODULUS_BITS, &bits, sizeof bits };
-	CK_SLOT_ID slot;
-	CK_ULONG slots = 1;
+	CK_SLOT_ID all[4], slot;
+	CK_ULONG slots = 4;
 	CK_SESSION_HANDLE session;
 	CK_INFO info;
 
@@ -152,7 +153,10 @@ int main(int argc, char **argv)
 	DEMAND(info.cryptokiVersion.major == CRYPTOKI_VERSION_MAJOR);
 	DEMAND(info.cryptokiVersion.minor == CRYPTOKI_VERSION_MINOR);
 
-	CALL(C_GetSlotList, CK_TRUE, &slot, &slots);
+	/* A reader comes after what is built in. */
+	CALL(C_GetSlotList, CK_TRUE, all, &slots);
+	DEMAND(slots > 0);
+	slot = all[slots - 1];
 	memset(label, ' ', sizeof label);
 	memcpy(label, "smoke", 5);
 	CALL(C_InitToken, slot, so_pin, so_pin_length, label);

@@ -1,5 +1,6 @@
 //! Keys for tests: generated pairs, and templates of secret keys.
 
+use super::process;
 use super::session::Session;
 use super::template::Template;
 use super::vectors::{self, hex};
@@ -69,18 +70,20 @@ impl Session {
         Pair { public, private }
     }
 
+    /// A pair where the kind itself works with it ([`Kind::works_on_token`]).
     #[track_caller]
     pub fn rsa(self, bits: CK_ULONG) -> Pair {
-        self.pair(
-            CKM_RSA_PKCS_KEY_PAIR_GEN,
-            &rsa_public(bits),
-            &Template::new(),
-        )
+        let kind = process::kind();
+        let on_token = kind.works_on_token() && kind.token_keys.rsa_bits.contains(&bits);
+        self.pair(CKM_RSA_PKCS_KEY_PAIR_GEN, &rsa_public(bits), &on(on_token))
     }
 
+    /// The same on a curve.
     #[track_caller]
     pub fn ec(self, curve: Curve) -> Pair {
-        self.ec_with(curve, &Template::new())
+        let kind = process::kind();
+        let on_token = kind.works_on_token() && kind.token_keys.curves.contains(&curve);
+        self.ec_with(curve, &on(on_token))
     }
 
     #[track_caller]
@@ -98,10 +101,13 @@ impl Session {
         self.pair(CKM_EC_EDWARDS_KEY_PAIR_GEN, &public, &Template::new())
     }
 
-    /// The vectors' RSA key as a pair of session keys, where making one is not what is tested: a
-    /// chip takes up to seconds for that.
+    /// A pair of 2048 bits like [`Session::rsa`], where making one is not what is tested: a chip takes
+    /// up to seconds for that, so it is given the vectors' where it takes keys.
     #[track_caller]
-    pub fn imported_rsa(self) -> Pair {
+    pub fn any_rsa(self) -> Pair {
+        if process::kind().works_on_token() {
+            return self.rsa(2048);
+        }
         let public = self.create(&rsa_public_import()).unwrap();
         let private = self.create(&rsa_private_import()).unwrap();
         Pair { public, private }
@@ -113,6 +119,11 @@ impl Session {
         self.generate_key(CKM_AES_KEY_GEN, &Template::new().set(CKA_VALUE_LEN, length))
             .unwrap()
     }
+}
+
+/// On the token or in the session.
+pub fn on(token: bool) -> Template {
+    Template::new().set(CKA_TOKEN, token)
 }
 
 /// The public template of an RSA pair.

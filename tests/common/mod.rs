@@ -7,6 +7,7 @@
 //! - [`Module`], [`Session`] wrap the calls, [`Template`] and [`Mech`] their arguments.
 //! - [`Refused`] checks the return code of a call that must fail.
 //! - [`token::KINDS`] lists the kinds of token: a new kind is one line there, and the suite runs on it.
+//!   `NODETOKEN_TEST_KINDS` names those that are wanted alone.
 //! - [`World::kind`] says what the kind can do ([`Kind`]).
 
 #![allow(dead_code, unused_imports)]
@@ -47,7 +48,10 @@ pub use process::{World, isolated, isolated_on, set};
 pub use session::Session;
 pub use swtpm::Swtpm;
 pub use template::{Template, Value};
-pub use token::{Kind, SO_PIN, SOFTWARE, TPM, Token, USER_PIN};
+pub use token::{
+    CARD, Keys, Kind, OTHER_SO_PIN, OTHER_USER_PIN, SO_PIN, SOFTWARE, STORED, TPM, Token, USER_PIN,
+    WRONG_PIN, WRONG_SO_PIN,
+};
 
 pub use cryptoki_sys::*;
 pub use std::ptr::{null, null_mut};

@@ -86,6 +86,11 @@ pub fn path() -> PathBuf {
     )
 }
 
+/// The tests are themselves tested on SoftHSM.
+pub fn is_softhsm() -> bool {
+    path().to_string_lossy().contains("softhsm")
+}
+
 impl Module {
     /// Loads the library and takes its tables; calls nothing else.
     #[track_caller]

@@ -1,6 +1,7 @@
 //! Processes: one module has one state a process, so every test has a process of its own.
 
-use super::token::{self, Kind};
+use super::module;
+use super::token::{self, Double, Kind};
 use super::{Module, Token};
 use std::ffi::CString;
 use std::os::fd::AsRawFd;
@@ -12,8 +13,11 @@ use std::process::{Command, ExitStatus};
 const DIRECTORY: &str = "NODETOKEN_TEST_DIRECTORY";
 const KIND: &str = "NODETOKEN_TEST_KIND";
 
+/// Names the only kinds of token, with commas between them, that tests shall run on now.
+const KINDS: &str = "NODETOKEN_TEST_KINDS";
+
 /// Seconds after which a process of a test counts as hung and is killed by `SIGALRM`.
-const HUNG_AFTER: u32 = 150;
+const HUNG_AFTER: u32 = 300;
 
 /// Runs `body` once for each kind of token, each time in a fresh process with a fresh directory.
 #[track_caller]
@@ -32,7 +36,7 @@ pub fn isolated_on(kinds: &[Kind], body: impl FnOnce(&World)) {
         unsafe { libc::alarm(HUNG_AFTER) };
         let world = World {
             directory: directory.into(),
-            kind: token::kind(&std::env::var(KIND).unwrap()),
+            kind: kind(),
         };
         body(&world);
         std::fs::write(world.path("ran"), b"").unwrap();
@@ -42,7 +46,7 @@ pub fn isolated_on(kinds: &[Kind], body: impl FnOnce(&World)) {
     let test = thread
         .name()
         .expect("libtest names a test's thread after the test");
-    for kind in kinds {
+    for kind in kinds.iter().filter(|kind| is_wanted(kind)) {
         let directory = tempfile::tempdir().unwrap();
         let _beside = (kind.start)(directory.path());
         let output = Command::new(std::env::current_exe().unwrap())
@@ -61,6 +65,20 @@ pub fn isolated_on(kinds: &[Kind], body: impl FnOnce(&World)) {
             String::from_utf8_lossy(&output.stderr),
         );
     }
+}
+
+/// Whether the tests are to run on a kind; another module has no other than that of its own.
+fn is_wanted(kind: &Kind) -> bool {
+    if module::is_softhsm() && kind.name != token::SOFTWARE.name {
+        return false;
+    }
+    std::env::var(KINDS).is_ok_and(|names| names.split(',').any(|name| name == kind.name))
+        || std::env::var_os(KINDS).is_none()
+}
+
+/// The kind of token that this process of a test is about.
+pub fn kind() -> &'static Kind {
+    token::kind(&std::env::var(KIND).unwrap())
 }
 
 /// Sets a variable of this process, before it loads the module.
@@ -84,9 +102,18 @@ impl World {
 
     /// Gives the module, which must not be loaded yet, this configuration file.
     pub fn configure(&self, text: &str) {
-        let file = self.path("nodetoken.toml");
-        std::fs::write(&file, text).unwrap();
+        let file = token::configuration(&self.directory);
+        let of_kind = (self.kind.configuration)(&self.directory);
+        std::fs::write(&file, format!("{text}{of_kind}")).unwrap();
         set("NODETOKEN_CONF", &file);
+    }
+
+    /// Makes the module, which must not be loaded yet, show two new tokens of the kind.
+    pub fn make_room_for_two(&self) {
+        match self.kind.double {
+            Double::Configured(text) => self.configure(text),
+            Double::Brought(bring) => bring(&self.directory),
+        }
     }
 
     /// The module, loaded and initialized with `C_Initialize(NULL)`.

@@ -65,7 +65,7 @@ pub fn every_mechanism(kind: &Kind, session: Session) -> Vec<Case> {
             parts,
         });
     };
-    let rsa = session.imported_rsa();
+    let rsa = session.any_rsa();
     case("RSA PKCS#1", CKM_RSA_PKCS.into(), rsa, 256, &message, false);
     case("RSA X.509", CKM_RSA_X_509.into(), rsa, 256, &message, false);
     for (at, (name, _, _, length)) in HASHES.into_iter().enumerate() {

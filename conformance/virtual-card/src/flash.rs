@@ -12,10 +12,10 @@ use trussed::virt::StorageConfig;
 const BLOCK: usize = 512;
 const BLOCKS: usize = 1024;
 
-/// What is in the file, and the file, which is written at once.
+/// What is in the file, and the file, which is written at once; memory without one loses it.
 struct Flash {
     content: Vec<u8>,
-    file: File,
+    file: Option<File>,
 }
 
 /// The memory in this file, which is made when there is none.
@@ -31,17 +31,35 @@ pub fn open(path: &Path) -> std::io::Result<StorageConfig<'static>> {
     file.read_to_end(&mut content)?;
     let format = content.iter().all(|&byte| byte == 0);
     Ok(StorageConfig {
-        storage: Box::new(Flash { content, file }),
+        storage: Box::new(Flash {
+            content,
+            file: Some(file),
+        }),
         format,
     })
+}
+
+/// Working memory. Each login leaves a key in it until the next reset, and tests log in often:
+/// Trussed's own has room for a few dozen.
+pub fn working() -> StorageConfig<'static> {
+    StorageConfig {
+        storage: Box::new(Flash {
+            content: vec![0; BLOCK * BLOCKS],
+            file: None,
+        }),
+        format: true,
+    }
 }
 
 impl Flash {
     fn put(&mut self, offset: usize, data: &[u8]) -> Result<usize> {
         let place = self.content.get_mut(offset..offset + data.len());
         place.ok_or(Error::NO_SPACE)?.copy_from_slice(data);
-        let written = self.file.write_all_at(data, offset as u64);
-        written.map(|()| data.len()).map_err(|_| Error::IO)
+        if let Some(file) = &self.file {
+            let written = file.write_all_at(data, offset as u64);
+            written.map_err(|_| Error::IO)?;
+        }
+        Ok(data.len())
     }
 }
 

@@ -15,7 +15,7 @@ use trussed::platform::{Platform, Syscall};
 use trussed::serde_extensions::{ExtensionDispatch, ExtensionId, ExtensionImpl};
 use trussed::service::{Service, ServiceResources};
 use trussed::types::{Context, CoreContext};
-use trussed::virt::{StorageConfig, Store, StoreConfig, UserInterface};
+use trussed::virt::{Store, StoreConfig, UserInterface};
 use trussed_auth::AuthExtension;
 use trussed_auth_backend::{AuthBackend, AuthContext, FilesystemLayout};
 use trussed_chunked::ChunkedExtension;
@@ -229,7 +229,7 @@ impl Chip<'_> {
         let mut stores = StoreConfig {
             internal: open("internal"),
             external: open("external"),
-            volatile: StorageConfig::ram(),
+            volatile: flash::working(),
         };
         stores.with_store(|store| {
             let random = ChaCha8Rng::from_rng(OsRng).expect("random numbers of the system");

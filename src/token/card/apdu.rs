@@ -50,6 +50,14 @@ impl Status {
         matches!(self.sw1(), 0x64 | 0x65 | 0x6f)
     }
 
+    /// There is no such data object, or none that the card could have.
+    pub(super) fn is_of_no_such_object(self) -> bool {
+        matches!(
+            self,
+            Self::NOT_FOUND | Self::WRONG_DATA | Self(0x6a81 | 0x6a88)
+        )
+    }
+
     /// Tries that a PIN has left: `63Cx`, or none where it is blocked.
     pub(super) fn tries_left(self) -> Option<u8> {
         match self {

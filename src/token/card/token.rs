@@ -14,7 +14,7 @@ use crate::token::{
     TokenInfo, User,
 };
 use cryptoki_sys::*;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
@@ -27,6 +27,8 @@ pub(super) struct CardToken {
     card: Arc<Card>,
     /// Counts what may change the view: a login, something written, another card.
     revision: AtomicU64,
+    /// The last PIN that was compared for who is logged in was a wrong one.
+    mistaken: AtomicBool,
     seen: Mutex<Option<Seen>>,
 }
 
@@ -44,6 +46,7 @@ impl CardToken {
         Self {
             card,
             revision: AtomicU64::new(0),
+            mistaken: AtomicBool::new(false),
             seen: Mutex::default(),
         }
     }
@@ -162,7 +165,7 @@ impl Token for CardToken {
         let identity = self.card.identity()?;
         // Who is logged in has a right PIN: no need to ask.
         let flags = match self.card.user() {
-            Some(User::User) => 0,
+            Some(User::User) if !self.mistaken.load(Ordering::Acquire) => 0,
             _ => self
                 .card
                 .visit(&mut |talk, application, _| application.pin_flags(talk))?,
@@ -211,12 +214,15 @@ impl Token for CardToken {
 
     fn login(&self, user: User, pin: &[u8]) -> Result<()> {
         self.card.log_in(user, pin)?;
+        self.mistaken.store(false, Ordering::Release);
         self.changed();
         Ok(())
     }
 
     fn confirm(&self, key: &Stored, pin: &[u8]) -> Result<()> {
-        self.card.confirm(&key.id, pin)
+        let done = self.card.confirm(&key.id, pin);
+        self.mistaken.store(done.is_err(), Ordering::Release);
+        done
     }
 
     fn logout(&self) {
@@ -286,7 +292,9 @@ impl Token for CardToken {
     fn set_pin(&self, user: User, old: &[u8], new: &[u8]) -> Result<()> {
         self.present()?;
         self.writable()?;
-        self.card.change_pin(user, old, new)
+        let done = self.card.change_pin(user, old, new);
+        self.mistaken.store(done.is_err(), Ordering::Release);
+        done
     }
 
     fn generate(&self, spec: &KeySpec, private: &Attributes) -> Result<KeyPair> {
@@ -317,6 +325,15 @@ impl Token for CardToken {
 
     fn insert(&self, objects: Vec<NewObject>, replaced: &[ObjectId]) -> Result<Vec<ObjectId>> {
         self.writable()?;
+        let named = |new: &NewObject| {
+            new.attributes
+                .get(CKA_OBJECT_ID)
+                .is_some_and(|id| !id.is_empty())
+        };
+        if objects.iter().any(named) {
+            // It may be one of those that are not read before somebody asks for them.
+            drop(self.read(Extent::Everything, None)?);
+        }
         let done = self.card.visit(&mut |talk, application, login| {
             application.write(talk, login, &objects, replaced)
         });

@@ -16,7 +16,7 @@ const LONGEST: usize = 65538;
 /// Length of a status word: no response is shorter.
 const STATUS: usize = 2;
 /// How long a card is asked again that was inserted this moment.
-const SETTLING: Duration = Duration::from_millis(500);
+const SETTLING: Duration = Duration::from_secs(2);
 /// How long another program may have a card to itself.
 const TURN: Duration = Duration::from_secs(2);
 /// How long between two tries.

@@ -154,6 +154,13 @@ pub(super) fn change(
         data: &data,
         response: Expected::Nothing,
     })?;
+    // Some cards do not say here that it is locked.
+    if response.status == Status(0x6300)
+        && reference != Reference::Puk
+        && files::tries_left(talk, reference as u8)? == Some(0)
+    {
+        return refuse!(CKR_PIN_LOCKED, "the PIN is locked");
+    }
     judge(
         response,
         if reference == Reference::Puk {
@@ -197,10 +204,7 @@ pub(super) fn get(talk: &mut Talk<'_>, tag: Tag) -> Result<Option<Zeroizing<Vec<
         data: &tag_list(tag),
         response: Expected::Long,
     })?;
-    if matches!(
-        response.status,
-        Status::NOT_FOUND | Status::NOT_ALLOWED | Status::WRONG_DATA | Status(0x6a81 | 0x6a88)
-    ) {
+    if response.status == Status::NOT_ALLOWED || response.status.is_of_no_such_object() {
         return Ok(None);
     }
     let data = response.done()?;
@@ -219,12 +223,26 @@ pub(super) fn put(talk: &mut Talk<'_>, tag: Tag, value: &[u8]) -> Result<()> {
     } else {
         tlv::object(tag, value)
     };
+    let no_room = || {
+        refuse!(
+            CKR_DEVICE_MEMORY,
+            "the card has no room for a data object of {} bytes",
+            data.len()
+        )
+    };
+    // No reader has longer ones, and some fall over them.
+    if data.len() > usize::from(u16::MAX) {
+        return no_room();
+    }
     let response = talk.send(&Command {
         what: "the writing of a data object",
         header: [PUT_DATA, 0x3f, 0xff],
         data: &data,
         response: Expected::Nothing,
     })?;
+    if matches!(response.status, Status(0x6700 | 0x6a84)) {
+        return no_room();
+    }
     response.done().map(drop)
 }
 

@@ -113,12 +113,12 @@ impl Content {
 
     /// Nothing is in it.
     pub(super) fn is_empty(&self) -> bool {
-        !self.strange
-            && self.certificate.is_none()
-            && self
-                .record
-                .as_ref()
-                .is_none_or(|record| record.parts.is_empty())
+        !self.strange && self.certificate.is_none() && self.record.is_none()
+    }
+
+    /// Nothing is to be seen there, but a key may be to come.
+    pub(super) fn is_without_objects(&self) -> bool {
+        !self.strange && self.classes().is_empty()
     }
 
     /// The classes of its objects.
@@ -290,6 +290,9 @@ impl Content {
             record.public_key = public_key.map(|info| record::octets(&info)).transpose()?;
             self.certificate = None;
         }
+        if self.certificate.is_none() && self.classes().is_empty() {
+            self.record = None;
+        }
         Ok(())
     }
 
@@ -366,7 +369,9 @@ mod tests {
 
     /// What this module makes of a new key.
     fn made() -> Content {
-        let public = engine::generate(&KeySpec::Ec(Curve::P256)).unwrap().public;
+        let public = crate::crypto::engine::generate(&KeySpec::Ec(Curve::P256))
+            .unwrap()
+            .public;
         let mut content = Content::default();
         content.set_public(&public).unwrap();
         for class in [CKO_PRIVATE_KEY, CKO_PUBLIC_KEY] {

@@ -34,7 +34,7 @@ use cryptoki_sys::*;
 use der::Encode;
 use der::asn1::ObjectIdentifier;
 use slots::{DATA_OBJECTS, DataObject, KeySlot};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
@@ -83,8 +83,6 @@ struct Piv {
     /// Algorithms of the keys in `contents` that were used: it takes longer to parse a certificate
     /// than to check a signature.
     algorithms: BTreeMap<ObjectId, u8>,
-    /// Places of keys that were made by this process and whose objects are not written yet.
-    promised: BTreeSet<u8>,
 }
 
 /// A reading of the certificates' data objects.
@@ -137,7 +135,6 @@ pub(super) fn open(answer: &[u8], rules: &Card) -> Box<dyn Application> {
         contents: BTreeMap::new(),
         reading: None,
         algorithms: BTreeMap::new(),
-        promised: BTreeSet::new(),
     })
 }
 
@@ -241,7 +238,9 @@ impl Piv {
         if let Some(known) = self.algorithms.get(id) {
             return Ok(*known);
         }
-        let Some(public) = self.content(talk, slot)?.public() else {
+        let content = self.content(talk, slot)?;
+        let is_there = content.has(CKO_PRIVATE_KEY) && content.id(slot, CKO_PRIVATE_KEY) == *id;
+        let Some(public) = content.public().filter(|_| is_there) else {
             return refuse!(
                 CKR_KEY_HANDLE_INVALID,
                 "the key, or its certificate, is not on the card any more"
@@ -564,7 +563,18 @@ impl Application for Piv {
             );
         };
         let reference = self.pin(talk)?;
-        commands::unblock(talk, reference, puk, pin)
+        commands::unblock(talk, reference, puk, pin)?;
+        // Some cards take any bytes here, and digits alone afterwards.
+        if !pin.iter().all(u8::is_ascii_digit) {
+            if commands::verify(talk, reference, pin).is_err() {
+                return refuse!(
+                    CKR_PIN_INVALID,
+                    "the card has set a PIN that it never accepts, for it is not of digits: set another"
+                );
+            }
+            commands::end_login(talk, reference)?;
+        }
+        Ok(())
     }
 
     fn change_pin(

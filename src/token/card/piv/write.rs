@@ -10,13 +10,14 @@ use super::record::{self, CardRecord};
 use super::slots::{self, DATA_OBJECTS, DataObject, KeySlot};
 use super::{Piv, object_id};
 use crate::attribute::Attributes;
-use crate::crypto::{Curve, KeySpec, engine, trim};
+use crate::crypto::{Curve, KeySpec, PublicParts, engine, trim};
 use crate::error::Error;
 use crate::log;
 use crate::memory::Secret;
 use crate::token::card::apdu::{Failure, Result, Talk, refuse};
 use crate::token::card::application::{Login, Made};
 use crate::token::card::tlv;
+use crate::token::card::transport::Fault;
 use crate::token::{CHIP_KEY, Change, FREE_KEY, NewObject, ObjectId, never_leaves};
 use cryptoki_sys::*;
 use std::collections::BTreeMap;
@@ -56,10 +57,9 @@ impl Piv {
             .or_insert_with(|| now.cloned().unwrap_or_default())
     }
 
-    /// Whether nothing is known to lie there.
+    /// Whether nothing is known to lie there, nor to come there.
     fn is_free(&self, plan: &Plan, slot: KeySlot) -> bool {
-        let empty = self.planned(plan, slot).is_none_or(Content::is_empty);
-        empty && !self.promised.contains(&slot.reference)
+        self.planned(plan, slot).is_none_or(Content::is_empty)
     }
 
     /// Reads retired places that the key history does not speak of, until so many are known to be
@@ -79,8 +79,7 @@ impl Piv {
     /// Whether a key may be made there, by what the card tells now. Where this module has made the
     /// card empty, what it has not noted is nothing.
     fn takes_a_key(&mut self, talk: &mut Talk<'_>, slot: KeySlot) -> Result<bool> {
-        self.content(talk, slot)?;
-        let free = self.is_free(&Plan::default(), slot);
+        let free = self.content(talk, slot)?.is_without_objects();
         Ok(free && (self.managed || self.metadata(talk, slot)?.is_empty()))
     }
 
@@ -110,12 +109,15 @@ impl Piv {
             return Ok(vec![named]);
         }
         let main = slots::main().filter(|slot| self.managed || slot.always_asks() && always);
-        let places: Vec<_> = main
+        let mut places: Vec<_> = main
             .filter(|slot| !slot.never_asks())
             .chain(slots::retired())
             .filter(|slot| slot.always_asks() == always)
-            .filter(free)
             .collect();
+        // Where a key was to come and never did is the last resort.
+        let content = |slot: &KeySlot| self.contents.get(&slot.reference);
+        places.retain(|slot| content(slot).is_none_or(Content::is_without_objects));
+        places.sort_by_key(|slot| !free(slot));
         match places.is_empty() {
             false => Ok(places),
             true if always => refuse!(
@@ -155,10 +157,11 @@ impl Piv {
             self.content(talk, named)?;
         }
         for slot in self.places_for_key(private)? {
-            if free && !slot.never_asks() {
+            if free != slot.never_asks() {
                 return refuse!(
                     CKR_TEMPLATE_INCONSISTENT,
-                    "a key that is used with the PIN is private: CKA_PRIVATE can be false in 9E only"
+                    "the card uses the key of 9E (CKA_ID 04) without a PIN, and no other: there, and only \
+                     there, CKA_PRIVATE is to be false"
                 );
             }
             if !self.takes_a_key(talk, slot)? {
@@ -166,7 +169,7 @@ impl Piv {
             }
             match commands::generate(talk, slot.reference, spec) {
                 Ok(public) => {
-                    self.promised.insert(slot.reference);
+                    self.reserve(talk, slot, &public)?;
                     let mut said = Attributes::new();
                     said.set_bool(CKA_PRIVATE, !slot.never_asks());
                     said.set_bool(CKA_ALWAYS_AUTHENTICATE, slot.always_asks());
@@ -198,6 +201,19 @@ impl Piv {
         }
     }
 
+    /// Notes whose key is to come to a place, so that no other is made there before its objects are
+    /// written: by another thread, or by another program of this module.
+    fn reserve(&mut self, talk: &mut Talk<'_>, slot: KeySlot, public: &PublicParts) -> Result<()> {
+        let mut content = Content::default();
+        content.set_public(public)?;
+        commands::put(talk, slot.container, &content.to_value()?)?;
+        self.contents.insert(slot.reference, content);
+        if slot.is_retired() {
+            self.keep_history(talk)?;
+        }
+        Ok(())
+    }
+
     pub(super) fn write_objects(
         &mut self,
         talk: &mut Talk<'_>,
@@ -205,9 +221,26 @@ impl Piv {
         new: &[NewObject],
         removed: &[ObjectId],
     ) -> Result<Vec<ObjectId>> {
-        for slot in new.iter().filter_map(made_in) {
-            self.promised.remove(&slot.reference);
+        let done = self.try_to_write(talk, login, new, removed);
+        if matches!(&done, Err(Failure::Fault(Fault::Error(_)))) {
+            // The places of keys that do not come are free again, if the card is still there.
+            for slot in new.iter().filter_map(made_in) {
+                let freed = commands::put(talk, slot.container, &[]);
+                if freed.is_ok() {
+                    self.contents.remove(&slot.reference);
+                }
+            }
         }
+        done
+    }
+
+    fn try_to_write(
+        &mut self,
+        talk: &mut Talk<'_>,
+        login: &Login,
+        new: &[NewObject],
+        removed: &[ObjectId],
+    ) -> Result<Vec<ObjectId>> {
         self.read_contents(talk)?;
         // Each may move another one.
         self.find_room(talk, 2 * new.len())?;
@@ -467,8 +500,7 @@ impl Piv {
         }
     }
 
-    /// Everything that can be read is removed, and the card gets a number of its own. Its keys are
-    /// overwritten.
+    /// Everything is removed, and the card gets a number of its own. Its keys are overwritten.
     pub(super) fn make_empty(
         &mut self,
         talk: &mut Talk<'_>,
@@ -494,28 +526,34 @@ impl Piv {
                 continue;
             }
             plan.contents.insert(*reference, Content::default());
-            if content.has(CKO_PRIVATE_KEY) {
+            if content.has(CKO_PRIVATE_KEY) || content.is_without_objects() {
                 plan.keys.push(*reference);
             }
         }
         for kind in DATA_OBJECTS {
             let kept = [slots::DISCOVERY, slots::KEY_HISTORY, slots::CHUID].contains(kind);
-            if !kept && commands::get(talk, kind.tag)?.is_some() {
+            if !kept && !kind.private && commands::get(talk, kind.tag)?.is_some() {
                 plan.data.push((kind, Vec::new()));
             }
         }
         self.carry_out(talk, plan)?;
-        // Those that are read after the PIN only: not every card has them.
+        // What only the user reads cannot be looked for. Not every card has a place for each.
         for kind in DATA_OBJECTS.iter().filter(|kind| kind.private) {
             match commands::put(talk, kind.tag, &[]) {
-                Ok(()) | Err(Failure::Refused { .. }) => {}
-                Err(failure) => return Err(failure),
+                Err(Failure::Refused { status, .. }) if status.is_of_no_such_object() => {}
+                answer => answer?,
             }
         }
         commands::put(talk, slots::CHUID.tag, &new_chuid(label)?)?;
         self.managed = true;
         Ok(())
     }
+}
+
+/// Where the card made this private key.
+fn made_in(object: &NewObject) -> Option<KeySlot> {
+    let reference = object.secrets.iter().find(|secret| secret.0 == CHIP_KEY)?;
+    KeySlot::of(*reference.1.first()?)
 }
 
 /// A card holder unique identifier for a card of nobody (SP 800-73-4 Part 1, 3.1.2), with our label.
@@ -554,12 +592,6 @@ fn counted(history: &[u8], taken: usize) -> Vec<u8> {
     }
     tlv::push(&mut value, 0xfe, &[]);
     value
-}
-
-/// The place that a private key was made in.
-fn made_in(key: &NewObject) -> Option<KeySlot> {
-    let reference = key.secrets.iter().find(|secret| secret.0 == CHIP_KEY)?;
-    KeySlot::of(*reference.1.first()?)
 }
 
 /// The data object of the standard that an object is.
