@@ -58,6 +58,10 @@ on_card() {
 
 [[ $KIND == software ]] || on_tpm || on_card || die "CONFORMANCE_TOKEN is software, tpm or card, not $KIND"
 
+# The virtual card's key for writing, which with the PUK makes its security officer.
+CARD_KEY=010203040506070801020304050607080102030405060708
+! on_card || SO_PIN=12345678:$CARD_KEY
+
 # ---- packages -------------------------------------------------------------------------------------------------
 
 # as_root COMMAND…: runs it as root, through sudo where we are not.
@@ -245,7 +249,7 @@ totals() {
 use_store() {
     export NODETOKEN_STORE=$SCRATCH/store-$1
     export SOFTHSM2_CONF=$NODETOKEN_STORE/softhsm2.conf
-    unset NODETOKEN_TPM NODETOKEN_CARD PCSCLITE_CSOCK_NAME
+    unset NODETOKEN_TPM NODETOKEN_CARD NODETOKEN_CONF PCSCLITE_CSOCK_NAME
     if on_tpm; then
         TPM=$SCRATCH/tpm-$1
         export NODETOKEN_TPM=swtpm:$TPM/tpm.sock
@@ -253,7 +257,7 @@ use_store() {
     fi
     if on_card; then
         READER=$SCRATCH/reader-$1
-        export NODETOKEN_CARD=pcsc PCSCLITE_CSOCK_NAME=$READER/pcscd/pcscd.comm
+        export NODETOKEN_CARD=pcsc NODETOKEN_CONF=$READER.toml PCSCLITE_CSOCK_NAME=$READER/pcscd/pcscd.comm
     fi
     [[ ! -d $NODETOKEN_STORE ]] || return 0
     mkdir -m 700 "$NODETOKEN_STORE"
@@ -287,9 +291,12 @@ start_tpm() {
     return 1
 }
 
-# start_card: a pcscd of its own with a new virtual card, whose files are in the directory READER.
+# start_card: a pcscd of its own with a new virtual card, whose files are in the directory READER. The user may write
+# to it, as to every other token.
 start_card() {
     local card tenths
+    echo "$CARD_KEY" >"$READER.key"
+    printf '[card]\nmanagement_key_file = "%s"\n' "$READER.key" >"$READER.toml"
     "$CARD_CRATE/target/release/virtual-card" "$READER" >"$READER.log" 2>&1 </dev/null &
     card=$!
     touch "$SCRATCH/servers/$card"
@@ -303,6 +310,11 @@ start_card() {
     return 1
 }
 
+# reader COMMAND…: what happens to a card of the reader READER, as `1 pull` or `2 insert`.
+reader() {
+    "$CARD_CRATE/target/release/virtual-card" --control "$READER" "$@"
+}
+
 # p11 ARGUMENT…: pkcs11-tool on the module under test.
 p11() {
     timeout 120 pkcs11-tool --module "$MODULE" "$@"
@@ -313,15 +325,20 @@ as_user() {
     p11 --token-label "$1" --login --pin "$USER_PIN" "${@:2}"
 }
 
-# blank_slot: the index of the first slot whose token is not initialized; empty when there is none.
+# blank_slot: the index of the first slot whose token is not initialized; empty when there is none. A card that is new
+# calls itself PIV.
 blank_slot() {
-    p11 --list-slots | awk '/^Slot/ { slot = $2 } /uninitialized/ { print slot; exit }'
+    p11 --list-slots | awk '/^Slot/ { slot = $2 } /uninitialized|token label *: PIV / { print slot; exit }'
 }
 
 # make_token LABEL: a token with USER_PIN and SO_PIN, by pkcs11-tool, or by our command where no slot is blank.
 make_token() {
     local slot
     slot=$(blank_slot)
+    if on_card && [[ -z $slot ]]; then
+        reader 2 insert
+        slot=$(blank_slot)
+    fi
     if [[ -n $slot ]]; then
         p11 --slot-index "$slot" --init-token --label "$1" --so-pin "$SO_PIN"
         p11 --token-label "$1" --login --login-type so --so-pin "$SO_PIN" --init-pin --pin "$USER_PIN"

@@ -98,7 +98,7 @@ impl Default for Card {
     fn default() -> Self {
         Self {
             readers: "pcsc".into(),
-            applications: vec!["piv".into()],
+            applications: ["piv", "jpki"].map(str::to_owned).to_vec(),
             management_key_file: None,
         }
     }

@@ -3,18 +3,18 @@
 //! POSIX lets a child of a process with threads call only async-signal-safe functions; callers
 //! do more all the same. The child is whole if, at the instant of the fork, no other thread held
 //! a lock of this library: the handlers see to that for the arenas of secret memory and, by the
-//! [gate], for the global state of SQLite and of the engine. They do not run for vfork, posix_spawn,
-//! _Fork or a bare clone, whose children are not expected to use the module; [`ForkCell`] sees these
-//! too.
+//! [gate], for the global state of SQLite, of the engine and of the smart card library. They do not
+//! run for vfork, posix_spawn, _Fork or a bare clone, whose children are not expected to use the
+//! module; [`ForkCell`] sees these too.
 
 mod cell;
 mod gate;
 
 pub use cell::ForkCell;
 pub(crate) use cell::{address, leak, leaked};
-pub(crate) use gate::enter_store;
 #[cfg(feature = "aws-lc")]
 pub(crate) use gate::{Pass, enter_engine};
+pub(crate) use gate::{enter_readers, enter_store};
 
 use crate::error::{Result, fail};
 use crate::memory;

@@ -223,6 +223,7 @@ impl Module {
             .get(handle)
             .ok_or_else(|| no_session(handle))?;
         if session.has_its_token() {
+            session.slot.notice();
             return Ok(session);
         }
         // Taking a token out closes its sessions (5.6).

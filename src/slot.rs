@@ -94,10 +94,22 @@ impl Slot {
         std::mem::replace(&mut *told, now) != now
     }
 
-    /// Ends what a token that was taken out leaves behind (5.6: its sessions and its login).
+    /// Takes note of a login that the token has ended by itself.
+    pub(crate) fn notice(&self) {
+        if self.token().login_lost() {
+            self.renew(&mut self.state.locked());
+        }
+    }
+
+    /// Ends what a token that was taken out leaves behind (5.6: its sessions and its login), or a
+    /// login that the token takes no more.
     fn renew(&self, state: &mut State) {
         let removals = self.token().removals();
         if state.removals == removals {
+            if self.token().login_lost() {
+                self.forget_login(state);
+                self.token().logout();
+            }
             return;
         }
         if state.user.is_some() {
@@ -367,18 +379,14 @@ impl Slot {
         replaced: &[ObjectId],
     ) -> Result<Vec<CK_OBJECT_HANDLE>> {
         let ids = self.token().insert(new, replaced)?;
-        let objects = match self.objects() {
+        match self.objects() {
             // They are stored, even if there is no memory left to look at them.
-            Err(refusal) if refusal.rv() == CKR_HOST_MEMORY => {
-                let mut objects = self.objects.writing();
-                return Ok(ids.iter().map(|id| objects.index.promise(id)).collect());
-            }
-            objects => objects?,
-        };
-        Ok(ids
-            .iter()
-            .filter_map(|id| objects.by_id(id).map(|object| object.handle))
-            .collect())
+            Err(refusal) if refusal.rv() != CKR_HOST_MEMORY => return Err(refusal),
+            _ => {}
+        }
+        // Nor does everybody who may write an object see it: the security officer of a card.
+        let mut objects = self.objects.writing();
+        Ok(ids.iter().map(|id| objects.index.promise(id)).collect())
     }
 
     /// Takes in new objects of a session. `era` is from before the caller's login was looked at: a

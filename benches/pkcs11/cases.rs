@@ -35,14 +35,15 @@ impl Key {
 /// A way to sign: the name it is listed under, the key, the mechanism and what is signed.
 #[derive(Clone, Copy)]
 pub struct Scheme {
-    name: &'static str,
-    key: Key,
+    pub name: &'static str,
+    pub key: Key,
     mechanism: CK_MECHANISM_TYPE,
-    data: fn() -> Vec<u8>,
+    pub data: fn() -> Vec<u8>,
     openssl: &'static str,
 }
 
-const SCHEMES: [Scheme; 5] = [
+/// Every one that is measured.
+pub const SCHEMES: [Scheme; 5] = [
     Scheme {
         name: "P-256",
         key: Key::P256,
@@ -324,7 +325,8 @@ fn next(number: u32, count: u32) -> u32 {
     (number + 7_919) % count
 }
 
-fn sign(
+/// One signature; its length.
+pub fn sign(
     session: &Session,
     scheme: Scheme,
     key: CK_OBJECT_HANDLE,
@@ -400,16 +402,26 @@ fn read_certificate<'a>(session: &'a Session, certificates: u32) -> Result<Opera
 
 /// A key pair on the token, its private key private and sensitive; gives the private key.
 fn generate_pair(session: &Session, key: Key, label: &[u8]) -> Result<CK_OBJECT_HANDLE> {
-    const P256: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
-    const P384: &[u8] = &[6, 5, 0x2b, 0x81, 4, 0, 0x22];
-    const BITS_2048: CK_ULONG = 2048;
-    const BITS_3072: CK_ULONG = 3072;
-
     // The throwaway pairs must not be what a search by CKA_ID finds.
     let id: &[u8] = match label {
         THROWAWAY => THROWAWAY,
         _ => key.id(),
     };
+    Ok(generate_pair_named(session, key, label, id)?.1)
+}
+
+/// The same with a CKA_ID; gives the public and the private key.
+pub fn generate_pair_named(
+    session: &Session,
+    key: Key,
+    label: &[u8],
+    id: &[u8],
+) -> Result<(CK_OBJECT_HANDLE, CK_OBJECT_HANDLE)> {
+    const P256: &[u8] = &[6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7];
+    const P384: &[u8] = &[6, 5, 0x2b, 0x81, 4, 0, 0x22];
+    const BITS_2048: CK_ULONG = 2048;
+    const BITS_3072: CK_ULONG = 3072;
+
     let mut public = vec![
         Attribute::new(CKA_TOKEN, &CK_TRUE),
         Attribute::new(CKA_VERIFY, &CK_TRUE),
@@ -444,7 +456,7 @@ fn generate_pair(session: &Session, key: Key, label: &[u8]) -> Result<CK_OBJECT_
             ]
         }
     });
-    Ok(session.generate_pair(mechanism, &public, &private)?.1)
+    session.generate_pair(mechanism, &public, &private)
 }
 
 /// A SHA-256 digest as RSASSA-PKCS1-v1_5 pads it (RFC 8017 section 9.2, note 1).

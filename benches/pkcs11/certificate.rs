@@ -32,19 +32,35 @@ pub fn id(number: u32) -> [u8; 20] {
     id
 }
 
+/// The extension KeyUsage with digitalSignature (RFC 5280 section 4.2.1.3): by it OpenSC decides what a key is for.
+const KEY_USAGE: &[u8] = &[
+    0x30, 0x0e, 0x06, 0x03, 0x55, 0x1d, 0x0f, 0x01, 0x01, 0xff, 0x04, 0x04, 0x03, 0x02, 0x07, 0x80,
+];
+
 /// Puts certificate `number` on the token.
 pub fn create(session: &Session, number: u32) -> Result<CK_OBJECT_HANDLE> {
+    let key = der(SEQUENCE, &[P256_KEY, &der(3, &[P256_POINT])]);
+    create_for(session, number, &id(number), &key)
+}
+
+/// The same with a CKA_ID and for a key, SubjectPublicKeyInfo.
+pub fn create_for(
+    session: &Session,
+    number: u32,
+    id: &[u8],
+    key: &[u8],
+) -> Result<CK_OBJECT_HANDLE> {
     let subject = name(&format!("node-{number}.example"));
     let issuer = name("Benchmark CA");
     let serial = der(2, &[&[1], &number.to_be_bytes()]);
-    let value = encode(&serial, &issuer, &subject);
+    let value = encode(&serial, &issuer, &subject, key);
     session.create(&[
         Attribute::new(CKA_CLASS, &CKO_CERTIFICATE),
         Attribute::new(CKA_CERTIFICATE_TYPE, &CKC_X_509),
         Attribute::new(CKA_TOKEN, &CK_TRUE),
         Attribute::new(CKA_PRIVATE, &CK_FALSE),
         Attribute::new(CKA_LABEL, format!("node-{number}").as_bytes()),
-        Attribute::new(CKA_ID, &id(number)),
+        Attribute::new(CKA_ID, id),
         Attribute::new(CKA_SUBJECT, subject.as_slice()),
         Attribute::new(CKA_ISSUER, issuer.as_slice()),
         Attribute::new(CKA_SERIAL_NUMBER, serial.as_slice()),
@@ -52,13 +68,13 @@ pub fn create(session: &Session, number: u32) -> Result<CK_OBJECT_HANDLE> {
     ])
 }
 
-fn encode(serial: &[u8], issuer: &[u8], subject: &[u8]) -> Vec<u8> {
+fn encode(serial: &[u8], issuer: &[u8], subject: &[u8], key: &[u8]) -> Vec<u8> {
     let version = der(0xa0, &[&[2, 1, 2]]);
     let validity = der(
         SEQUENCE,
         &[&der(23, &[b"260101000000Z"]), &der(23, &[b"360101000000Z"])],
     );
-    let key = der(SEQUENCE, &[P256_KEY, &der(3, &[P256_POINT])]);
+    let extensions = der(0xa3, &[&der(SEQUENCE, &[KEY_USAGE])]);
     let signed = der(
         SEQUENCE,
         &[
@@ -68,7 +84,8 @@ fn encode(serial: &[u8], issuer: &[u8], subject: &[u8]) -> Vec<u8> {
             issuer,
             &validity,
             subject,
-            &key,
+            key,
+            &extensions,
         ],
     );
     let signature = der(3, &[&[0], &[0x5a; 256]]);

@@ -1,7 +1,7 @@
 //! Measures PKCS#11 modules through their C interface, beside `openssl speed`.
 //!
 //! ```text
-//! cargo bench --bench pkcs11 -- [--module PATH]... [--openssl] [--tpm] [--seconds S] [--rounds N] [--only CASE]...
+//! cargo bench --bench pkcs11 -- [--module PATH]... [--openssl | --tpm | --card] [--seconds S] [--rounds N] [--only CASE]...
 //! ```
 //!
 //! Every module is loaded by dlopen in a process of its own with a store of its own, so the same program measures any
@@ -14,14 +14,27 @@
 //! With `--tpm` the tokens lie on a TPM 2.0: each module has a simulator (swtpm) of its own, and the signatures and the
 //! cold start are measured, beside tpm2-pkcs11. This needs the Debian packages swtpm and libtpm2-pkcs11-1.
 //!
+//! With `--card` the token is a virtual smart card (PIV over PC/SC), the same for all modules, and APDUs are counted:
+//! see `card.rs`.
+//!
 //! Of the times nothing is asserted. The exit status is 1 if a case could not be measured.
 
+mod card;
 mod cases;
 mod certificate;
 mod module;
 mod openssl;
 mod report;
 mod swtpm;
+/// What the tests start, who may panic.
+#[path = "../../tests/common/card.rs"]
+#[allow(
+    dead_code,
+    clippy::panic,
+    clippy::undocumented_unsafe_blocks,
+    clippy::unwrap_used
+)]
+mod virtual_card;
 mod worker;
 
 use std::collections::HashMap;
@@ -52,6 +65,9 @@ struct Options {
     /// Measure tokens on a TPM 2.0, a simulator for each module (default modules: ours and tpm2-pkcs11)
     #[arg(long, conflicts_with = "openssl")]
     tpm: bool,
+    /// Measure smart cards on a virtual one (default modules: ours, OpenSC's and ykcs11)
+    #[arg(long, conflicts_with_all = ["openssl", "tpm"])]
+    card: bool,
     /// Time of one case in one round (OpenSSL: rounded up to whole seconds)
     #[arg(long, value_name = "S", default_value_t = 1.0)]
     seconds: f64,
@@ -85,7 +101,14 @@ fn main() -> ExitCode {
         [role, module] if role == worker::COLD => {
             worker::cold_start(Path::new(module)).map(|()| true)
         }
-        _ => measure(&Options::parse()),
+        [role, task, seconds, module, home] if role == card::TASK => {
+            let (task, seconds) = (task.to_string_lossy(), seconds.to_string_lossy());
+            card::perform(&task, &seconds, Path::new(module), Path::new(home)).map(|()| true)
+        }
+        _ => match Options::parse() {
+            options if options.card => card::measure(&options),
+            options => measure(&options),
+        },
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

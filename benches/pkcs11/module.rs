@@ -142,6 +142,32 @@ impl Module {
         Err(format!("no slot holds the token {LABEL}"))
     }
 
+    /// The first slot whose token is on a piece of hardware, and ready.
+    pub fn hardware_slot(&self) -> Result<CK_SLOT_ID> {
+        for slot in self.slots()? {
+            let mut place = CK_SLOT_INFO::default();
+            call!(self, C_GetSlotInfo, slot, &mut place)?;
+            if place.flags & CKF_HW_SLOT == 0 {
+                continue;
+            }
+            let mut info = CK_TOKEN_INFO::default();
+            call!(self, C_GetTokenInfo, slot, &mut info)?;
+            if info.flags & CKF_TOKEN_INITIALIZED != 0 {
+                return Ok(slot);
+            }
+        }
+        Err("no slot holds a token of hardware".into())
+    }
+
+    /// What the module calls itself, with its version.
+    pub fn description(&self) -> Result<String> {
+        let mut info = CK_INFO::default();
+        call!(self, C_GetInfo, &mut info)?;
+        let name = String::from_utf8_lossy(info.libraryDescription.trim_ascii_end()).into_owned();
+        let CK_VERSION { major, minor } = info.libraryVersion;
+        Ok(format!("{name}, library version {major}.{minor}"))
+    }
+
     fn slots(&self) -> Result<Vec<CK_SLOT_ID>> {
         let mut count = 0;
         call!(self, C_GetSlotList, CK_TRUE, ptr::null_mut(), &mut count)?;
@@ -190,7 +216,8 @@ impl Session<'_> {
         self.login(CKU_USER, USER_PIN)
     }
 
-    fn login(&self, user: CK_USER_TYPE, pin: &str) -> Result<()> {
+    /// C_Login.
+    pub fn login(&self, user: CK_USER_TYPE, pin: &str) -> Result<()> {
         let mut pin = pin.as_bytes().to_vec();
         call!(
             self.module,
@@ -342,6 +369,41 @@ impl Session<'_> {
             attributes,
             count
         )
+    }
+
+    /// One attribute's value into `buffer`, its length asked for before, as clients do.
+    pub fn value(
+        &self,
+        object: CK_OBJECT_HANDLE,
+        kind: CK_ATTRIBUTE_TYPE,
+        buffer: &mut [u8],
+    ) -> Result<usize> {
+        let mut attribute = CK_ATTRIBUTE {
+            type_: kind,
+            pValue: ptr::null_mut(),
+            ulValueLen: 0,
+        };
+        let handle = self.handle;
+        call!(
+            self.module,
+            C_GetAttributeValue,
+            handle,
+            object,
+            &mut attribute,
+            1
+        )?;
+        let length = attribute.ulValueLen as usize;
+        let room = buffer.get_mut(..length).ok_or("a value is too long")?;
+        attribute.pValue = room.as_mut_ptr().cast();
+        call!(
+            self.module,
+            C_GetAttributeValue,
+            handle,
+            object,
+            &mut attribute,
+            1
+        )?;
+        Ok(length)
     }
 
     /// C_CreateObject.

@@ -40,7 +40,12 @@ impl Figures {
         Spread::of(self.samples.iter().filter_map(kind))
     }
 
-    fn json(&self) -> Value {
+    /// The best of the rounds, by the clock and by the CPU time.
+    pub fn best(&self) -> Option<(f64, f64)> {
+        Some((self.of(wall)?.best, self.of(cpu)?.best))
+    }
+
+    pub fn json(&self) -> Value {
         let wall = self.of(wall);
         json!({
             "best": wall.map(|spread| spread.best),
@@ -278,7 +283,7 @@ impl Store {
     }
 }
 
-fn count(value: f64) -> String {
+pub fn count(value: f64) -> String {
     if value < 100.0 {
         return format!("{value:.1}");
     }
@@ -293,7 +298,7 @@ fn count(value: f64) -> String {
     grouped
 }
 
-fn duration(seconds: f64) -> String {
+pub fn duration(seconds: f64) -> String {
     match seconds {
         s if s < 1e-6 => format!("{:.0} ns", s * 1e9),
         s if s < 1e-3 => format!("{:.1} µs", s * 1e6),

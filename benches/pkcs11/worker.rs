@@ -359,7 +359,7 @@ impl Batch {
 }
 
 /// Repeats `step` while it gives true; how often a second, by the clock and by this thread's CPU time.
-fn measure(mut step: impl FnMut() -> Result<bool>) -> Result<Sample> {
+pub fn measure(mut step: impl FnMut() -> Result<bool>) -> Result<Sample> {
     let (begin, cpu) = (Instant::now(), thread_cpu_seconds());
     let mut count = 0.0;
     while step()? {
@@ -382,7 +382,7 @@ fn thread_cpu_seconds() -> f64 {
     time.tv_sec as f64 + time.tv_nsec as f64 / 1e9
 }
 
-fn ended_children_cpu_seconds() -> f64 {
+pub fn ended_children_cpu_seconds() -> f64 {
     // SAFETY: the structure is plain numbers, for which zero is a value.
     let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
     // SAFETY: `usage` is a valid place for the result.

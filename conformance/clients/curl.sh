@@ -12,10 +12,10 @@ make_ca
 
 prepare() {
     make_token node
-    make_key node rsa 01 rsa:2048
-    make_key node ec 02 EC:prime256v1
-    certify node rsa 01 rsa.example
-    certify node ec 02 ec.example
+    make_key node rsa 31 rsa:2048
+    make_key node ec 32 EC:prime256v1
+    certify node rsa 31 rsa.example
+    certify node ec 32 ec.example
 }
 
 # fetch KEY TLS-OPTION…: OpenSSL's status page names the client that it verified.

@@ -41,12 +41,12 @@ certify_by_gnutls() {
 make_end() {
     use_store "$1"
     initialize "$2"
-    tool --login --generate-privkey=rsa --bits 2048 --label "rsa-$2" --id 01 "pkcs11:token=$2"
-    tool --login --generate-privkey=ecdsa --curve secp256r1 --label "ec-$2" --id 02 "pkcs11:token=$2"
-    tool --login --generate-privkey=ecdsa --curve secp384r1 --label "p384-$2" --id 03 "pkcs11:token=$2"
-    certify_by_gnutls "$2" "rsa-$2" 01
-    certify_by_gnutls "$2" "ec-$2" 02
-    certify_by_gnutls "$2" "p384-$2" 03
+    tool --login --generate-privkey=rsa --bits 2048 --label "rsa-$2" --id 31 "pkcs11:token=$2"
+    tool --login --generate-privkey=ecdsa --curve secp256r1 --label "ec-$2" --id 32 "pkcs11:token=$2"
+    tool --login --generate-privkey=ecdsa --curve secp384r1 --label "p384-$2" --id 33 "pkcs11:token=$2"
+    certify_by_gnutls "$2" "rsa-$2" 31
+    certify_by_gnutls "$2" "ec-$2" 32
+    certify_by_gnutls "$2" "p384-$2" 33
 }
 
 exports_unchanged() {

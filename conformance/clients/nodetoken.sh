@@ -67,9 +67,9 @@ fi
 number=0
 for key in "${keys[@]}"; do
     number=$((number + 1))
-    check "key, request, certificate: ${key#*=}" certifies "${key%=*}" "${key#*=}" "0$number"
+    check "key, request, certificate: ${key#*=}" certifies "${key%=*}" "${key#*=}" "3$number"
 done
-exits 'the same id twice is refused' 6 'already' nt keygen --label again --type ec:p256 --id 01 --pin-file pin
+exits 'the same id twice is refused' 6 'already' nt keygen --label again --type ec:p256 --id 31 --pin-file pin
 exits 'a wrong type is refused' 2 'invalid value' nt keygen --label again --type ec:p257 --pin-file pin
 check 'keygen --json' json '.id and .label == "extra"' keygen --label extra --type ec:p256 --pin-file pin
 check 'csr --json' json '.request' csr --label p256 --subject CN=x --pin-file pin
@@ -94,10 +94,10 @@ exits 'status --check: certificates of two days need attention' 9 '' nt status -
 exits 'pin change' 0 'changed' nt pin change --pin-file pin --new-pin-file new-pin
 exits 'the old PIN is refused' 4 'PIN' nt list --pin-file pin
 exits 'pin unblock by the SO' 0 'set' nt pin unblock --so-pin-file so-pin --new-pin-file pin
-exits 'destroy asks first' 2 'yes' nt destroy --id 01 --kind key --pin-file pin
-exits 'destroy' 0 'destroyed' nt destroy --id 01 --kind all --yes --pin-file pin
+exits 'destroy asks first' 2 'yes' nt destroy --id 31 --kind key --pin-file pin
+exits 'destroy' 0 'destroyed' nt destroy --id 31 --kind all --yes --pin-file pin
 hides 'it is gone' 'rsa2048' nt list --pin-file pin
-exits 'destroy again' 3 '' nt destroy --id 01 --kind all --yes --pin-file pin
+exits 'destroy again' 3 '' nt destroy --id 31 --kind all --yes --pin-file pin
 hides 'pkcs11-tool does not see it either' 'rsa2048' as_user node --list-objects
 exits 'no PIN in any log' 0 'never leaves' env NODETOKEN_LOG=debug "$NODETOKEN" list --pin-file pin
 hides 'not even at the highest level' "$USER_PIN" env NODETOKEN_LOG=debug "$NODETOKEN" list --pin-file pin

@@ -11,8 +11,8 @@ export HOME=$SCRATCH
 
 prepare() {
     make_token node
-    make_key node rsa 01 rsa:2048
-    make_key node ec 02 EC:prime256v1
+    make_key node rsa 31 rsa:2048
+    make_key node ec 32 EC:prime256v1
 }
 
 # with_agent COMMAND…: an agent that may load our module, and the PIN given to whoever asks for one.

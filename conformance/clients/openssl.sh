@@ -14,12 +14,12 @@ echo 'what a node signs' >message
 make_end() {
     use_store "$1"
     make_token "$2"
-    make_key "$2" "rsa-$3" 01 rsa:2048
-    make_key "$2" "p256-$3" 02 EC:prime256v1
-    make_key "$2" "p384-$3" 03 EC:secp384r1
-    certify "$2" "rsa-$3" 01 "rsa-$3.example"
-    certify "$2" "p256-$3" 02 "p256-$3.example"
-    certify "$2" "p384-$3" 03 "p384-$3.example"
+    make_key "$2" "rsa-$3" 31 rsa:2048
+    make_key "$2" "p256-$3" 32 EC:prime256v1
+    make_key "$2" "p384-$3" 33 EC:secp384r1
+    certify "$2" "rsa-$3" 31 "rsa-$3.example"
+    certify "$2" "p256-$3" 32 "p256-$3.example"
+    certify "$2" "p384-$3" 33 "p384-$3.example"
 }
 
 request_verifies() {

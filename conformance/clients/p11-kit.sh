@@ -11,7 +11,7 @@ cd "$SCRATCH" || exit
 chmod 711 "$SCRATCH"
 use_store main
 make_token one >/dev/null
-make_key one rsa 01 rsa:2048 >/dev/null
+make_key one rsa 31 rsa:2048 >/dev/null
 if ours; then make_token two >/dev/null; fi
 # Before the store changes hands: root is refused in a store that is somebody else's.
 check 'the public key' read_public one rsa rsa.pub
@@ -36,7 +36,7 @@ proxy() {
 }
 
 through_proxy() {
-    proxy --token-label one --login --pin "$USER_PIN" --sign -m SHA256-RSA-PKCS --id 01 --input-file home/message \
+    proxy --token-label one --login --pin "$USER_PIN" --sign -m SHA256-RSA-PKCS --id 31 --input-file home/message \
         --output-file home/signature
     openssl dgst -sha256 -verify rsa.pub -signature home/signature home/message
 }
@@ -50,7 +50,7 @@ through_server() {
     pid=$P11_KIT_SERVER_PID
     touch "$SCRATCH/servers/$pid"
     kit env P11_KIT_SERVER_ADDRESS="$P11_KIT_SERVER_ADDRESS" pkcs11-tool --module "${PROXY%/*}/pkcs11/p11-kit-client.so" \
-        --token-label one --login --pin "$USER_PIN" --sign -m SHA256-RSA-PKCS --id 01 --input-file home/message \
+        --token-label one --login --pin "$USER_PIN" --sign -m SHA256-RSA-PKCS --id 31 --input-file home/message \
         --output-file home/signature || status=$?
     kill "$pid"
     rm -f "$SCRATCH/servers/$pid"

@@ -20,7 +20,7 @@ curves=(p256 p384)
 on_tpm || curves+=(p521)
 
 # The tool chooses the key of a signature by id alone.
-declare -A ID=([rsa]=01 [p256]=02 [p384]=03 [p521]=04 [outside]=10)
+declare -A ID=([rsa]=31 [p256]=32 [p384]=33 [p521]=34 [outside]=10)
 
 # sign_and_verify MECHANISM KEY FILE OPTION…: the module signs FILE and says that the signature is valid.
 sign_and_verify() {
@@ -115,18 +115,18 @@ check 'the hash is OpenSSL'\''s' cmp digest hashed
 # Keys made inside
 refuse 'keypairgen without login' 'CKR_USER_NOT_LOGGED_IN' \
     p11 --token-label node --keypairgen --key-type rsa:2048 --label nobody --id 99
-shows 'keypairgen RSA 2048: never extractable' 'never extractable' make_key node rsa 01 rsa:2048
-shows 'keypairgen P-256: never extractable' 'never extractable' make_key node p256 02 EC:prime256v1
-shows 'keypairgen P-384: never extractable' 'never extractable' make_key node p384 03 EC:secp384r1
+shows 'keypairgen RSA 2048: never extractable' 'never extractable' make_key node rsa 31 rsa:2048
+shows 'keypairgen P-256: never extractable' 'never extractable' make_key node p256 32 EC:prime256v1
+shows 'keypairgen P-384: never extractable' 'never extractable' make_key node p384 33 EC:secp384r1
 if on_tpm; then
     # CKR_CURVE_NOT_SUPPORTED, whose name this pkcs11-tool does not know.
-    refuse 'keypairgen P-521: no TPM token has it' '\(0x140\)' make_key node p521 04 EC:secp521r1
+    refuse 'keypairgen P-521: no TPM token has it' '\(0x140\)' make_key node p521 34 EC:secp521r1
     refuse 'keypairgen of an extractable key' 'CKR_TEMPLATE_INCONSISTENT' \
-        make_key node loose 04 EC:prime256v1 --extractable
+        make_key node loose 34 EC:prime256v1 --extractable
 else
-    shows 'keypairgen P-521: never extractable' 'never extractable' make_key node p521 04 EC:secp521r1
+    shows 'keypairgen P-521: never extractable' 'never extractable' make_key node p521 34 EC:secp521r1
 fi
-shows 'keygen AES-256' 'Secret Key Object; AES' as_user node --keygen --key-type AES:32 --label aes --id 05
+shows 'keygen AES-256' 'Secret Key Object; AES' as_user node --keygen --key-type AES:32 --label aes --id 35
 check 'the private keys with login' count_objects privkey $((1 + ${#curves[@]}))
 hides 'no private key without login' 'Private Key' p11 --token-label node --list-objects
 shows 'public keys without login' 'Public Key Object; RSA 2048' p11 --token-label node --list-objects
@@ -159,7 +159,7 @@ check 'sign ECDSA-SHA384' sign_and_verify ECDSA-SHA384 p384 message --signature-
 check 'six processes sign at once' sign_together
 check 'sign SHA256-RSA-PKCS again' sign_and_verify SHA256-RSA-PKCS rsa message
 shows 'verify refuses another message' 'Invalid signature' \
-    as_user node --verify -m SHA256-RSA-PKCS --id 01 --input-file digest --signature-file signature
+    as_user node --verify -m SHA256-RSA-PKCS --id 31 --input-file digest --signature-file signature
 
 # Decryption
 check 'decrypt RSA-PKCS' decrypts RSA-PKCS --

@@ -43,6 +43,12 @@ pub(crate) fn enter_engine() -> Pass {
     Pass::take(GATE.enter(), Place::Engine)
 }
 
+/// The same for short calls of the smart card library, which has locks of its own too. What waits for
+/// a card or a person is not to be inside.
+pub(crate) fn enter_readers() -> Pass {
+    Pass::take(GATE.enter(), Place::Readers)
+}
+
 /// A stay inside the gate; ends when dropped, on the thread that entered.
 pub(crate) struct Pass(Place, PhantomData<*const ()>);
 
@@ -74,6 +80,7 @@ impl Drop for Pass {
 enum Place {
     Store,
     Engine,
+    Readers,
 }
 
 /// Passes in use, by place.
@@ -81,18 +88,21 @@ enum Place {
 struct Stays {
     store: usize,
     engine: usize,
+    readers: usize,
 }
 
 impl Stays {
     const NONE: Self = Self {
         store: 0,
         engine: 0,
+        readers: 0,
     };
 
     fn at(&mut self, place: Place) -> &mut usize {
         match place {
             Place::Store => &mut self.store,
             Place::Engine => &mut self.engine,
+            Place::Readers => &mut self.readers,
         }
     }
 
@@ -102,7 +112,7 @@ impl Stays {
     }
 
     fn all(self) -> usize {
-        self.store + self.engine
+        self.store + self.engine + self.readers
     }
 }
 

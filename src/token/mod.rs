@@ -22,6 +22,8 @@ mod wire;
 pub use card::Presence;
 
 #[cfg(fuzzing)]
+pub use card::fuzzing as card_fuzzing;
+#[cfg(fuzzing)]
 pub use tpm::fuzzing;
 
 /// Name of an object inside its token, for ever: the bytes behind CKA_UNIQUE_ID.
@@ -123,6 +125,12 @@ pub trait Token: Send + Sync {
     /// nobody. Sessions end when it grows.
     fn removals(&self) -> u64 {
         0
+    }
+
+    /// Whether the token has ended a login by itself, and nobody has logged in or out since. Asks
+    /// nobody.
+    fn login_lost(&self) -> bool {
+        false
     }
 
     /// Refuses where a session cannot be opened: `CKR_TOKEN_NOT_PRESENT`, `CKR_TOKEN_NOT_RECOGNIZED`.

@@ -42,6 +42,11 @@ impl Reader {
         Self::start_with(directory, &["--short"])
     }
 
+    /// Starts one that is called `name`: some programs use readers of their maker alone.
+    pub fn start_named(directory: &Path, name: &str) -> Self {
+        Self::start_with(directory, &["--reader", name])
+    }
+
     fn start_with(directory: &Path, options: &[&str]) -> Self {
         let mut command = Command::new(program());
         // It ends with the test, however that ends.

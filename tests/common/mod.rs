@@ -21,10 +21,13 @@
 pub mod bus;
 pub mod card;
 pub mod device;
+pub mod emulator;
+pub mod jpki;
 pub mod keys;
 pub mod mech;
 pub mod module;
 pub mod names;
+pub mod piv;
 pub mod process;
 pub mod session;
 pub mod signing;

@@ -146,6 +146,10 @@ pub const RSA_OAEP_SHA256_LABEL: &str = concat!(
     "f026a2c2b373fce2ec2db7bcf04264f733607cc6f0e052579de63082b424116944a121a0c44bdbfe7453106c7082523b",
     "0fcb9bb119f893d3c79756e477746041",
 );
+/// Certificates of its public key for two purposes, and the one of their issuer (by OpenSSL).
+pub const CARD_AUTHENTICATION: &[u8] = include_bytes!("testdata/card-authentication.der");
+pub const CARD_SIGNATURE: &[u8] = include_bytes!("testdata/card-signature.der");
+pub const CARD_AUTHORITY: &[u8] = include_bytes!("testdata/card-authority.der");
 /// Other RSA keys, each an RSAPrivateKey (RFC 8017 A.1.2).
 pub const RSA_3072: &[u8] = include_bytes!("testdata/rsa3072.der");
 pub const RSA_4096: &[u8] = include_bytes!("testdata/rsa4096.der");

@@ -11,6 +11,8 @@ use std::time::Duration;
 pub struct Control {
     pub slots: Vec<Arc<Slot>>,
     pub daemon: Option<Pcscd>,
+    /// What the reader is called.
+    pub name: String,
 }
 
 impl Control {
@@ -41,7 +43,7 @@ impl Control {
             ["pcscd", "stop"] => self.daemon = None,
             ["pcscd", "start"] => {
                 self.daemon = None;
-                self.daemon = Some(Pcscd::start()?);
+                self.daemon = Some(Pcscd::start(&self.name)?);
                 self.await_slots()?;
             }
             [number, ref command @ ..] => {

@@ -1,6 +1,7 @@
-//! `virtual-card DIRECTORY [--short]`: a pcscd of its own with a reader of two slots and a virtual
-//! PIV card for each; the first is inserted, the second is not. Writes `ready` when the card can be
-//! used. PIN 123456, PUK 12345678, 9B key 3DES 01 02 … 08 three times.
+//! `virtual-card DIRECTORY [--short] [--reader NAME]`: a pcscd of its own with a reader of two slots
+//! and a virtual PIV card for each; the first is inserted, the second is not. Writes `ready` when the
+//! card can be used. PIN 123456, PUK 12345678, 9B key 3DES 01 02 … 08 three times. Some programs use
+//! readers of their maker alone, by the name: hence NAME.
 //!
 //! In the directory: `pcscd/pcscd.comm` is what PCSCLITE_CSOCK_NAME names, `control` the control
 //! socket (see `control.rs`), `card-1` and `card-2` keep the cards' keys and PINs, and in their `log`
@@ -23,7 +24,25 @@ use std::io::Write;
 use std::os::unix::net::UnixListener;
 use std::process::ExitCode;
 
-fn run(directory: &str, short: bool) -> Result<(), String> {
+const USAGE: &str =
+    "usage: virtual-card DIRECTORY [--short] [--reader NAME] | --control DIRECTORY COMMAND…";
+
+/// Whether the cards are to understand short APDUs only, and what their reader is called.
+fn read(options: &[&str]) -> Result<(bool, String), String> {
+    let (mut short, mut name) = (false, pcscd::NAME);
+    let mut rest = options.iter();
+    while let Some(option) = rest.next() {
+        match *option {
+            "--short" => short = true,
+            "--reader" => name = rest.next().ok_or(USAGE)?,
+            _ => return Err(USAGE.into()),
+        }
+    }
+    Ok((short, name.to_owned()))
+}
+
+fn run(directory: &str, options: &[&str]) -> Result<(), String> {
+    let (short, name) = read(options)?;
     let fails = |what: &'static str| move |error| format!("{what}: {error}");
     std::fs::create_dir_all(directory).map_err(fails("directory"))?;
     std::env::set_current_dir(directory).map_err(fails("directory"))?;
@@ -37,7 +56,8 @@ fn run(directory: &str, short: bool) -> Result<(), String> {
     };
     let mut control = Control {
         slots: vec![start(1)?, start(2)?],
-        daemon: Some(Pcscd::start()?),
+        daemon: Some(Pcscd::start(&name)?),
+        name,
     };
     control.await_slots()?;
     println!("ready");
@@ -54,9 +74,8 @@ fn main() -> ExitCode {
             control::send(&format!("{directory}/control"), &arguments[2..])
                 .map_err(|error| format!("{directory}/control: {error}"))
         }
-        [directory] => run(directory, false).map(|()| true),
-        [directory, "--short"] => run(directory, true).map(|()| true),
-        _ => Err("usage: virtual-card DIRECTORY [--short] | --control DIRECTORY COMMAND…".into()),
+        [directory, ref options @ ..] => run(directory, options).map(|()| true),
+        [] => Err(USAGE.into()),
     };
     match done {
         Ok(true) => ExitCode::SUCCESS,

@@ -18,6 +18,9 @@ const SOCKET: &str = "pcscd/pcscd.comm";
 /// The port of the first slot; the second has the next.
 pub const PORT: u16 = 35963;
 
+/// What the reader is called where nobody asks for another name.
+pub const NAME: &str = "Virtual Reader";
+
 /// How long the daemon may take for anything.
 const LIMIT: Duration = Duration::from_secs(20);
 
@@ -25,18 +28,18 @@ const LIMIT: Duration = Duration::from_secs(20);
 pub struct Pcscd(Child);
 
 impl Pcscd {
-    pub fn start() -> Result<Self, String> {
+    pub fn start(name: &str) -> Result<Self, String> {
         for (file, package) in [(DAEMON, "pcscd"), (DRIVER, "vsmartcard-vpcd")] {
             if !Path::new(file).exists() {
                 return Err(format!("{file} is missing: Debian package {package}"));
             }
         }
-        Self::run()
+        Self::run(name)
             .map_err(|error| format!("{DAEMON}: {error}"))
             .and_then(|mut daemon| daemon.await_socket().map(|()| daemon))
     }
 
-    fn run() -> io::Result<Self> {
+    fn run(name: &str) -> io::Result<Self> {
         // What a killed one has left.
         let _ = std::fs::remove_file(SOCKET);
         let _ = std::fs::remove_file("pcscd/pcscd.pid");
@@ -45,7 +48,7 @@ impl Pcscd {
         std::fs::write(
             format!("{READERS}/vpcd"),
             format!(
-                "FRIENDLYNAME \"Virtual Reader\"\nDEVICENAME /dev/null:{PORT}\nLIBPATH {DRIVER}\nCHANNELID {PORT}\n"
+                "FRIENDLYNAME \"{name}\"\nDEVICENAME /dev/null:{PORT}\nLIBPATH {DRIVER}\nCHANNELID {PORT}\n"
             ),
         )?;
         let log = File::options()

@@ -2,6 +2,7 @@
 
 use super::transport::{Channel, Fault};
 use crate::error::Error;
+use crate::memory::Secret;
 use cryptoki_sys::*;
 use std::fmt;
 use zeroize::Zeroizing;
@@ -15,6 +16,10 @@ const LONGEST: usize = 1 << 16;
 /// CLA of a piece that others follow (5.3.3).
 const CHAINED: u8 = 0x10;
 const GET_RESPONSE: u8 = 0xc0;
+/// VERIFY, CHANGE REFERENCE DATA, RESET RETRY COUNTER (11.5): a wrong PIN in one costs a try.
+const TRIES: [u8; 3] = [0x20, 0x24, 0x2c];
+/// Most pieces that a response comes in: twice as many as full ones would be.
+const PIECES: usize = 2 * LONGEST / 256;
 
 /// SW1 and SW2.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +43,11 @@ impl Status {
 
     const fn sw2(self) -> u8 {
         self.0 as u8
+    }
+
+    /// The card has failed; that says nothing of what it was asked (ISO 7816-4, table 6).
+    pub(super) fn is_breakdown(self) -> bool {
+        matches!(self.sw1(), 0x64 | 0x65 | 0x6f)
     }
 
     /// Tries that a PIN has left: `63Cx`, or none where it is blocked.
@@ -119,7 +129,6 @@ pub(super) use refuse;
 pub(super) fn error_of(status: Status, what: &str) -> Error {
     let rv = match status.0 {
         0x6982 => CKR_USER_NOT_LOGGED_IN,
-        0x6983 => CKR_PIN_LOCKED,
         0x6a84 => CKR_DEVICE_MEMORY,
         0x6a81 | 0x6d00 | 0x6e00 => CKR_FUNCTION_NOT_SUPPORTED,
         _ => CKR_DEVICE_ERROR,
@@ -147,6 +156,8 @@ pub(super) enum Expected {
     Nothing,
     /// Up to 256 bytes.
     Short,
+    /// Up to so many bytes; 0 is 256.
+    UpTo(u8),
     /// More.
     Long,
 }
@@ -180,23 +191,61 @@ pub(super) struct Talk<'a> {
     channel: &'a mut dyn Channel,
     /// The card takes extended lengths.
     extended: bool,
+    /// By T=0.
+    characters: bool,
+    /// What was last sent that costs a try where it is wrong, unless the card took it.
+    untaken: Option<Secret>,
 }
 
 impl<'a> Talk<'a> {
     pub(super) fn new(channel: &'a mut dyn Channel) -> Self {
-        let extended = takes_extended(channel.atr());
-        Self { channel, extended }
+        let characters = channel.by_characters();
+        Self {
+            extended: !characters && takes_extended(channel.atr()),
+            characters,
+            channel,
+            untaken: None,
+        }
+    }
+
+    /// Whether a PIN was sent last that the card did not say it took.
+    pub(super) fn has_untaken(&self) -> bool {
+        self.untaken.is_some()
+    }
+
+    /// The data of the command with it.
+    pub(super) fn take_untaken(&mut self) -> Option<Secret> {
+        self.untaken.take()
+    }
+
+    /// Sends a command, and gathers its response.
+    pub(super) fn send(&mut self, command: &Command<'_>) -> Result<Response> {
+        self.send_in(0, command)
+    }
+
+    /// The same in another class than the standard's.
+    pub(super) fn send_in(&mut self, class: u8, command: &Command<'_>) -> Result<Response> {
+        let [ins, ..] = command.header;
+        let costs_a_try = TRIES.contains(&ins) && !command.data.is_empty();
+        if costs_a_try {
+            self.untaken = Some(Secret::copy_of(command.data)?);
+        }
+        let response = self.converse(class, command)?;
+        if costs_a_try && response.status == Status::DONE {
+            self.untaken = None;
+        }
+        Ok(response)
     }
 
     /// Sends a command, in as few pieces as the card allows, and gathers its response.
-    pub(super) fn send(&mut self, command: &Command<'_>) -> Result<Response> {
+    fn converse(&mut self, class: u8, command: &Command<'_>) -> Result<Response> {
         let extended = self.extended
             && command.data.len() <= EXTENDED
             && (command.data.len() > SHORT || command.response == Expected::Long);
         let mut pieces = command.data.chunks(if extended { EXTENDED } else { SHORT });
         let mut piece = pieces.next().unwrap_or_default();
         for next in pieces {
-            let (_, status) = self.exchange(&encode(CHAINED, command, piece, None))?;
+            let (_, status) = self.exchange(&encode(class | CHAINED, command, piece, None))?;
             if status != Status::DONE {
                 return Ok(Response {
                     data: Zeroizing::default(),
@@ -208,19 +257,24 @@ impl<'a> Talk<'a> {
         }
         let size = match (command.response, extended) {
             (Expected::Nothing, false) => None,
+            // The card says by 61xx what there is.
+            (_, false) if self.characters && !piece.is_empty() => None,
+            (Expected::UpTo(most), false) => Some(Size::Short(most)),
             (_, false) => Some(Size::Short(0)),
             (_, true) => Some(Size::Extended),
         };
-        let mut apdu = encode(0, command, piece, size);
+        let mut apdu = encode(class, command, piece, size);
         let (mut data, mut status) = self.exchange(&apdu)?;
         // The card says how long its answer is (5.3.4).
         if let (0x6c, Some(Size::Short(_)), true) = (status.sw1(), size, data.is_empty()) {
-            apdu = encode(0, command, piece, Some(Size::Short(status.sw2())));
+            apdu = encode(class, command, piece, Some(Size::Short(status.sw2())));
             (data, status) = self.exchange(&apdu)?;
         }
+        let mut pieces = 0;
         while status.sw1() == 0x61 {
+            pieces += 1;
             let (more, next) = self.exchange(&[0, GET_RESPONSE, 0, 0, status.sw2()])?;
-            if more.is_empty() || data.len() + more.len() > LONGEST {
+            if more.is_empty() || data.len() + more.len() > LONGEST || pieces > PIECES {
                 return refuse!(CKR_DEVICE_ERROR, "the card's answer has no end");
             }
             let mut longer = Zeroizing::new(Vec::with_capacity(data.len() + more.len()));
@@ -279,7 +333,7 @@ fn encode(cla: u8, command: &Command<'_>, data: &[u8], size: Option<Size>) -> Ze
 
 /// Whether the historical bytes of an answer to reset declare extended lengths: card capabilities in
 /// compact TLV (ISO 7816-4, 8.1.1.2.7), third byte.
-fn takes_extended(atr: &[u8]) -> bool {
+pub(super) fn takes_extended(atr: &[u8]) -> bool {
     historical_bytes(atr)
         .and_then(|historical| historical.split_first())
         .and_then(|(category, mut objects)| {
@@ -314,5 +368,62 @@ fn historical_bytes(atr: &[u8]) -> Option<&[u8]> {
             return rest.get(..len);
         }
         follow = bytes.last()? >> 4;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A card that always gives the same answer.
+    struct Parrot {
+        answer: Vec<u8>,
+        commands: usize,
+    }
+
+    impl Channel for Parrot {
+        fn atr(&self) -> &[u8] {
+            &[]
+        }
+
+        fn begin(&mut self) -> std::result::Result<(), Fault> {
+            Ok(())
+        }
+
+        fn end(&mut self) {}
+
+        fn transmit(&mut self, _: &[u8]) -> std::result::Result<Vec<u8>, Fault> {
+            self.commands += 1;
+            Ok(self.answer.clone())
+        }
+    }
+
+    fn read(answer: &[u8]) -> (Result<Response>, usize) {
+        let mut card = Parrot {
+            answer: answer.to_vec(),
+            commands: 0,
+        };
+        let response = Talk::new(&mut card).send(&Command {
+            what: "a test",
+            header: [0xcb, 0x3f, 0xff],
+            data: &[],
+            response: Expected::Long,
+        });
+        (response, card.commands)
+    }
+
+    #[test]
+    fn an_answer_without_end_is_given_up() {
+        for answer in [
+            &[0x61, 1][..],
+            &[7, 0x61, 1],
+            &[&[7; 256][..], &[0x61, 0]].concat(),
+        ] {
+            let (response, commands) = read(answer);
+            assert!(response.is_err());
+            assert!(commands <= PIECES + 2, "{commands} commands");
+        }
+        let (response, commands) = read(&[0x6c, 1]);
+        assert_eq!((response.unwrap().status, commands), (Status(0x6c01), 2));
     }
 }

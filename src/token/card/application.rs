@@ -15,16 +15,40 @@ pub(super) struct Row {
     pub(super) name: &'static str,
     /// Application identifier for SELECT, without the version where it has one.
     pub(super) aid: &'static [u8],
+    /// Whether SELECT asks for the description of the application, as cards of this kind are known to
+    /// take it.
+    pub(super) described: bool,
+    /// It is read by numbers of files that other applications of the card have as well: it is selected
+    /// anew before, lest theirs be taken for its own.
+    pub(super) files: bool,
     /// The application of a card that has just been selected, by the answer to that.
     pub(super) open: fn(&[u8], &Card) -> Box<dyn Application>,
 }
 
 /// Every kind of card that there is.
-pub(super) static TABLE: &[Row] = &[Row {
-    name: "piv",
-    aid: &super::piv::AID,
-    open: super::piv::open,
-}];
+pub(super) static TABLE: &[Row] = &[
+    Row {
+        name: "piv",
+        aid: &super::piv::AID,
+        described: true,
+        files: false,
+        open: super::piv::open,
+    },
+    Row {
+        name: "jpki",
+        aid: &super::jpki::AID,
+        described: false,
+        files: true,
+        open: super::jpki::open,
+    },
+    Row {
+        name: "jpki-sign",
+        aid: &super::jpki::AID,
+        described: false,
+        files: true,
+        open: super::jpki::open_to_sign,
+    },
+];
 
 /// The part of CK_TOKEN_INFO that stays the same while the card is in.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -48,7 +72,6 @@ pub(super) enum Operation<'a> {
     /// The bare RSA operation on a block as long as the modulus.
     Rsa(&'a [u8]),
     /// RSASSA-PKCS1-v1_5 over a DigestInfo: for cards that pad themselves.
-    #[expect(dead_code)]
     RsaPkcs1(&'a [u8]),
     /// ECDSA over a digest as long as the order.
     Ecdsa(&'a [u8]),

@@ -1,7 +1,7 @@
 //! One reader and the card in it: finding the application, keeping it selected and verified, and
 //! what to do when another program was there in between or the card is gone.
 
-use super::apdu::{Command, Expected, Failure, Result as Told, Talk, error_of, refuse};
+use super::apdu::{Command, Expected, Failure, Result as Told, Status, Talk, error_of, refuse};
 use super::application::{Application, Identity, Login, Row};
 use super::transport::{Channel, Fault, Presence, Reader};
 use crate::config;
@@ -10,12 +10,14 @@ use crate::lock::Locked;
 use crate::memory::Secret;
 use crate::token::{ObjectId, User};
 use cryptoki_sys::*;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// How often a card may be reset by others before we give up.
 const TRIES: usize = 8;
+/// SELECT by name, with the description of the application and without.
 const SELECT: [u8; 3] = [0xa4, 0x04, 0x00];
+const SELECT_ONLY: [u8; 3] = [0xa4, 0x04, 0x0c];
 
 /// A reader with the card in it.
 pub(super) struct Card {
@@ -27,6 +29,8 @@ pub(super) struct Card {
     seen: Mutex<Presence>,
     /// How many cards were taken out, as far as was noticed.
     removals: AtomicU64,
+    /// The card took the PIN of a login no more; nobody has logged in or out since.
+    login_lost: AtomicBool,
     state: Mutex<State>,
 }
 
@@ -36,9 +40,33 @@ struct State {
     removals: u64,
     channel: Option<Box<dyn Channel>>,
     found: Option<Found>,
-    /// The application is selected, and who is logged in is verified, as far as we know.
-    selected: bool,
+    /// The card has none of the applications: it need not be asked again, however often clients do.
+    stranger: bool,
+    selection: Selection,
     login: Login,
+}
+
+/// What is known of the card's state.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+enum Selection {
+    /// It was reset, or the way to it is new: it may even be another card.
+    #[default]
+    Unknown,
+    /// It is the same card. Another program may have selected something else.
+    Doubtful,
+    /// The application is selected, and who is logged in is verified, as far as we know.
+    Valid,
+}
+
+/// How a visit begins.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Beginning {
+    /// With what is selected and verified.
+    Usual,
+    /// With the application selected by this very visit.
+    Anew,
+    /// The same, for a visit that verifies the PIN of who is logged in by itself.
+    AnewForPin,
 }
 
 struct Found {
@@ -62,6 +90,7 @@ impl Card {
             rules,
             seen: Mutex::default(),
             removals: AtomicU64::new(0),
+            login_lost: AtomicBool::new(false),
             state: Mutex::default(),
         }
     }
@@ -92,20 +121,36 @@ impl Card {
     /// `CKR_TOKEN_NOT_PRESENT`, `CKR_DEVICE_REMOVED` where the card is taken out meanwhile,
     /// `CKR_TOKEN_NOT_RECOGNIZED`.
     pub(super) fn visit<T>(&self, visit: &mut Visit<'_, T>) -> Result<T> {
-        self.visit_as(false, visit)
+        self.visit_as(Beginning::Usual, visit)
     }
 
-    /// The same to send a PIN: with the application selected by this very visit, and never again
-    /// from the beginning once it has begun, for the card may have counted a wrong try.
-    ///
-    /// The PIN of who is logged in is not verified before: that would set the counter of wrong
-    /// tries back.
+    /// The same, with the application selected by this very visit: before a PIN is sent.
     pub(super) fn visit_anew<T>(&self, visit: &mut Visit<'_, T>) -> Result<T> {
-        self.visit_as(true, visit)
+        self.visit_as(Beginning::Anew, visit)
     }
 
-    fn visit_as<T>(&self, anew: bool, visit: &mut Visit<'_, T>) -> Result<T> {
-        let mut state = self.state.locked();
+    /// The same, to read what is on the card.
+    pub(super) fn visit_to_read<T>(&self, visit: &mut Visit<'_, T>) -> Result<T> {
+        let files = |found: &Found| found.row.files;
+        let anew = self.state.locked().found.as_ref().is_some_and(files);
+        let beginning = if anew {
+            Beginning::Anew
+        } else {
+            Beginning::Usual
+        };
+        self.visit_as(beginning, visit)
+    }
+
+    fn visit_as<T>(&self, beginning: Beginning, visit: &mut Visit<'_, T>) -> Result<T> {
+        self.visit_in(&mut self.state.locked(), beginning, visit)
+    }
+
+    fn visit_in<T>(
+        &self,
+        state: &mut State,
+        beginning: Beginning,
+        visit: &mut Visit<'_, T>,
+    ) -> Result<T> {
         let known = self.removals();
         if state.removals != known {
             *state = State {
@@ -113,27 +158,14 @@ impl Card {
                 ..State::default()
             };
         }
-        state.selected &= !anew;
-        let mut begun = false;
+        if beginning != Beginning::Usual && state.selection == Selection::Valid {
+            state.selection = Selection::Doubtful;
+        }
         for _ in 0..TRIES {
-            let told = self.converse(&mut state, !anew, &mut |talk, application, login| {
-                begun = true;
-                visit(talk, application, login)
-            });
-            match told {
+            match self.converse(state, beginning, visit) {
                 Ok(done) => return Ok(done),
-                Err(Failure::Fault(Fault::Reset)) => {
-                    state.selected = false;
-                    if anew && begun {
-                        return fail!(
-                            CKR_DEVICE_ERROR,
-                            "the card in {} was reset while it had a PIN before it, which is not sent \
-                             once more by itself",
-                            self.reader.name()
-                        );
-                    }
-                }
-                Err(Failure::Fault(Fault::Removed)) => return Err(self.gone(&mut state)),
+                Err(Failure::Fault(Fault::Reset)) => state.selection = Selection::Unknown,
+                Err(Failure::Fault(Fault::Removed)) => return Err(self.gone(state)),
                 Err(Failure::Fault(Fault::Error(error))) => return Err(error),
                 Err(Failure::Refused { status, what }) => return Err(error_of(status, what)),
             }
@@ -165,17 +197,25 @@ impl Card {
         Error::new(rv, format!("the card of {} {what}", self.reader.name()))
     }
 
-    fn converse<T>(&self, state: &mut State, resume: bool, visit: &mut Visit<'_, T>) -> Told<T> {
+    fn converse<T>(
+        &self,
+        state: &mut State,
+        beginning: Beginning,
+        visit: &mut Visit<'_, T>,
+    ) -> Told<T> {
+        if state.stranger {
+            return Err(self.not_recognized());
+        }
         let channel = match &mut state.channel {
             Some(channel) => channel,
             none => {
                 let channel = self.reader.connect()?;
-                state.selected = false;
+                state.selection = Selection::Unknown;
                 none.insert(channel)
             }
         };
         if let Err(fault) = channel.begin() {
-            state.selected = false;
+            state.selection = Selection::Unknown;
             if !matches!(fault, Fault::Reset) {
                 state.channel = None;
             }
@@ -187,19 +227,54 @@ impl Card {
             applications: &self.applications,
             rules: &self.rules,
             found: &mut state.found,
-            selected: &mut state.selected,
+            stranger: &mut state.stranger,
+            selection: &mut state.selection,
             login: &mut state.login,
-            resume,
+            login_lost: &self.login_lost,
+            verifies: beginning == Beginning::AnewForPin,
         }
         .hold(visit);
+        let untaken = talk.take_untaken();
         channel.end();
-        told
+        if let Some(sent) = untaken {
+            // The same PIN once more, for who is logged in with it, would be another wrong try. It
+            // stands first in the command.
+            let of_login = |(_, pin): &(User, Secret)| sent.starts_with(pin);
+            if state.login.user.as_ref().is_some_and(of_login) {
+                state.login = Login::default();
+                self.login_lost.store(true, Ordering::Release);
+            }
+            // And the right one once more would set the card's counter of wrong tries back.
+            state.login.doubted = true;
+            if matches!(told, Err(Failure::Fault(Fault::Reset))) {
+                state.selection = Selection::Unknown;
+                return refuse!(
+                    CKR_DEVICE_ERROR,
+                    "the card was reset while it had a PIN to check, which may have cost a try"
+                );
+            }
+        }
+        match state.stranger {
+            true => Err(self.not_recognized()),
+            false => told,
+        }
+    }
+
+    fn not_recognized(&self) -> Failure {
+        let names: Vec<_> = self.applications.iter().map(|row| row.name).collect();
+        let reason = format!(
+            "the card in {} has none of the applications {}",
+            self.reader.name(),
+            names.join(", ")
+        );
+        Error::new(CKR_TOKEN_NOT_RECOGNIZED, reason).into()
     }
 
     /// Ends what a login has left in the card and in this process.
     pub(super) fn end_login(&self) {
         {
             let mut state = self.state.locked();
+            self.login_lost.store(false, Ordering::Release);
             let verified = state.login.user.take().is_some();
             state.login.confirmed = None;
             if !verified || state.removals != self.removals() {
@@ -225,22 +300,26 @@ struct Conversation<'a, 'b> {
     applications: &'a [&'static Row],
     rules: &'a config::Card,
     found: &'a mut Option<Found>,
-    selected: &'a mut bool,
+    stranger: &'a mut bool,
+    selection: &'a mut Selection,
     login: &'a mut Login,
-    /// Who is logged in is verified where the application is selected.
-    resume: bool,
+    login_lost: &'a AtomicBool,
+    /// The visit verifies the PIN of who is logged in.
+    verifies: bool,
 }
 
 impl Conversation<'_, '_> {
     fn hold<T>(mut self, visit: &mut Visit<'_, T>) -> Told<T> {
-        let fresh = !*self.selected;
+        let fresh = *self.selection != Selection::Valid;
         if fresh {
-            self.select(true)?;
+            self.select()?;
         }
         match self.run(visit) {
-            // Another program may have selected something else, or ended our login.
-            Err(Failure::Refused { .. }) if !fresh => {
-                self.select(false)?;
+            // Another program may have selected something else, or ended our login. A PIN is not
+            // among what is tried once more.
+            Err(Failure::Refused { .. }) if !fresh && !self.talk.has_untaken() => {
+                *self.selection = Selection::Doubtful;
+                self.select()?;
                 self.run(visit)
             }
             told => told,
@@ -256,49 +335,58 @@ impl Conversation<'_, '_> {
 
     /// Selects the application, and verifies the PIN of who is logged in. After a reset the card may
     /// be another one: it has to say who it is before it gets the PIN.
-    fn select(&mut self, after_reset: bool) -> Told<()> {
-        *self.selected = false;
+    fn select(&mut self) -> Told<()> {
+        let before = std::mem::take(self.selection);
         let Some(found) = self.found else {
             *self.found = Some(self.find()?);
-            *self.selected = true;
+            *self.selection = Selection::Valid;
             return Ok(());
         };
-        if select(self.talk, found.row)?.is_none() {
+        if select(self.talk, found.row)?.is_err() {
             return Err(Fault::Removed.into());
         }
         found.application.selected();
-        if after_reset && found.application.identity(self.talk)? != found.identity {
+        if before == Selection::Unknown && found.application.identity(self.talk)? != found.identity
+        {
             return Err(Fault::Removed.into());
         }
-        *self.selected = true;
-        let Some((user, pin)) = self.login.user.as_ref().filter(|_| self.resume) else {
-            return Ok(());
-        };
-        if self.login.doubted {
-            *self.login = Login::default();
-            return refuse!(
-                CKR_USER_NOT_LOGGED_IN,
-                "a wrong PIN has ended the login on the card: log in again"
-            );
+        *self.selection = Selection::Valid;
+        if let Some((user, pin)) = &self.login.user
+            && !self.verifies
+        {
+            if self.login.doubted && *user == User::User {
+                *self.login = Login::default();
+                self.login_lost.store(true, Ordering::Release);
+                return refuse!(
+                    CKR_USER_NOT_LOGGED_IN,
+                    "a wrong PIN has ended the login on the card: log in again"
+                );
+            }
+            let verified = found.application.resume(self.talk, *user, pin);
+            if let Err(Failure::Fault(Fault::Error(refusal))) = verified {
+                // Another try would be another wrong one.
+                *self.login = Login::default();
+                self.login_lost.store(true, Ordering::Release);
+                return refuse!(
+                    CKR_USER_NOT_LOGGED_IN,
+                    "the card does not take the PIN of this login any more: {}; log in again",
+                    refusal.reason()
+                );
+            }
+            verified?;
         }
-        let verified = found.application.resume(self.talk, *user, pin);
-        self.login.doubted = is_doubtful(&verified);
-        if let Err(Failure::Fault(Fault::Error(refusal))) = verified {
-            // Another try would be another wrong one.
-            *self.login = Login::default();
-            return refuse!(
-                CKR_USER_NOT_LOGGED_IN,
-                "the card does not take the PIN of this login any more: {}; log in again",
-                refusal.reason()
-            );
-        }
-        verified
+        Ok(())
     }
 
     fn find(&mut self) -> Told<Found> {
+        let mut settled = true;
         for row in self.applications {
-            let Some(answer) = select(self.talk, row)? else {
-                continue;
+            let answer = match select(self.talk, row)? {
+                Ok(answer) => answer,
+                Err(status) => {
+                    settled &= status == Status::NOT_FOUND;
+                    continue;
+                }
             };
             let mut application = (row.open)(&answer, self.rules);
             let identity = application.identity(self.talk)?;
@@ -308,57 +396,57 @@ impl Conversation<'_, '_> {
                 identity,
             });
         }
-        let names: Vec<_> = self.applications.iter().map(|row| row.name).collect();
+        *self.stranger = settled;
         refuse!(
             CKR_TOKEN_NOT_RECOGNIZED,
-            "the card has none of the applications {}",
-            names.join(", ")
+            "the card does not let its application be selected"
         )
     }
 }
 
-/// Whether the card may have counted a wrong PIN.
-fn is_doubtful(told: &Told<()>) -> bool {
-    match told {
-        Err(Failure::Fault(Fault::Error(error))) => {
-            matches!(error.rv(), CKR_PIN_INCORRECT | CKR_PIN_LOCKED)
-        }
-        Err(Failure::Fault(Fault::Reset)) => true,
-        _ => false,
-    }
-}
-
-/// SELECT by name (ISO 7816-4, 7.1.1); `None` where the card does not have the application.
-fn select(talk: &mut Talk<'_>, row: &Row) -> Told<Option<Vec<u8>>> {
+/// SELECT by name (ISO 7816-4, 7.1.1): the application's answer, or why it cannot be selected.
+fn select(talk: &mut Talk<'_>, row: &Row) -> Told<std::result::Result<Vec<u8>, Status>> {
+    let (header, response) = match row.described {
+        true => (SELECT, Expected::Short),
+        false => (SELECT_ONLY, Expected::Nothing),
+    };
     let response = talk.send(&Command {
         what: "the selection of its application",
-        header: SELECT,
+        header,
         data: row.aid,
-        response: Expected::Short,
+        response,
     })?;
-    match response.done() {
-        Ok(data) => Ok(Some(data.to_vec())),
-        Err(Failure::Refused { .. }) => Ok(None),
-        Err(fault) => Err(fault),
-    }
+    Ok(match response.status {
+        Status::DONE => Ok(response.data.to_vec()),
+        status => Err(status),
+    })
 }
 
 impl Card {
     /// Who the card is.
     pub(super) fn identity(&self) -> Result<Identity> {
-        if let Some(known) = self.known_identity() {
-            return Ok(known);
+        let mut state = self.state.locked();
+        if state.removals != self.removals() || state.found.is_none() {
+            // Finding the application is finding out who it is.
+            self.visit_in(&mut state, Beginning::Usual, &mut |_, _, _| Ok(()))?;
         }
-        // Finding the application is finding out who it is.
-        self.visit(&mut |_, _, _| Ok(()))?;
-        self.known_identity()
-            .ok_or_else(|| Error::new(CKR_DEVICE_REMOVED, "the card was taken out just now"))
+        match &state.found {
+            Some(found) => Ok(found.identity.clone()),
+            None => fail!(CKR_DEVICE_REMOVED, "the card was taken out just now"),
+        }
     }
 
-    fn known_identity(&self) -> Option<Identity> {
-        let state = self.state.locked();
-        let found = state.found.as_ref()?;
-        (state.removals == self.removals()).then(|| found.identity.clone())
+    /// [`Application::takes_padded_blocks`], without a turn at the card where that is known.
+    pub(super) fn takes_padded_blocks(&self) -> Result<bool> {
+        {
+            let state = self.state.locked();
+            if let Some(found) = &state.found
+                && state.removals == self.removals()
+            {
+                return Ok(found.application.takes_padded_blocks());
+            }
+        }
+        self.visit(&mut |_, application, _| Ok(application.takes_padded_blocks()))
     }
 
     /// Who is logged in.
@@ -371,21 +459,23 @@ impl Card {
         self.visit_anew(&mut |talk, application, login| {
             let kept = Secret::copy_of(pin)?;
             application.verify(talk, user, pin)?;
-            *login = Login {
-                user: Some((user, kept)),
-                ..Login::default()
-            };
+            login.user = Some((user, kept));
+            login.doubted = false;
+            self.login_lost.store(false, Ordering::Release);
             Ok(())
         })
     }
 
+    /// Whether the card has ended a login, and nobody has logged in or out since.
+    pub(super) fn login_lost(&self) -> bool {
+        self.login_lost.load(Ordering::Acquire)
+    }
+
     /// Checks the PIN of one key and keeps it for its next use.
     pub(super) fn confirm(&self, key: &ObjectId, pin: &[u8]) -> Result<()> {
-        self.visit_anew(&mut |talk, application, login| {
+        self.visit_as(Beginning::AnewForPin, &mut |talk, application, login| {
             let kept = Secret::copy_of(pin)?;
-            let verified = application.verify(talk, User::User, pin);
-            login.doubted |= is_doubtful(&verified);
-            verified?;
+            application.verify(talk, User::User, pin)?;
             login.doubted = false;
             login.confirmed = Some((*key, kept));
             Ok(())
@@ -399,11 +489,9 @@ impl Card {
 
     /// Changes a PIN; who is logged in with it stays so.
     pub(super) fn change_pin(&self, user: User, old: &[u8], new: &[u8]) -> Result<()> {
-        self.visit_anew(&mut |talk, application, login| {
+        self.visit_as(Beginning::AnewForPin, &mut |talk, application, login| {
             let kept = Secret::copy_of(new)?;
-            let changed = application.change_pin(talk, user, old, new);
-            login.doubted |= is_doubtful(&changed);
-            changed?;
+            application.change_pin(talk, user, old, new)?;
             login.doubted = false;
             if let Some(login) = login.user.as_mut().filter(|login| login.0 == user) {
                 login.1 = kept;
@@ -416,24 +504,28 @@ impl Card {
     pub(super) fn forget(&self) {
         let mut state = self.state.locked();
         state.found = None;
-        state.selected = false;
+        state.selection = Selection::Unknown;
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::application::TABLE;
     use super::*;
-    use crate::token::card::application::TABLE;
-    use std::sync::atomic::AtomicUsize;
 
+    const PIN: &[u8] = b"123456";
     const VERIFY: u8 = 0x20;
 
-    /// A card of which no answer to a PIN comes through, with the number of PINs that it got.
-    struct Weak(Arc<AtomicUsize>);
+    /// A card that knows nothing but its PIN. What it answers to that, and how often it was asked.
+    #[derive(Default)]
+    struct Fake {
+        answers: Mutex<Vec<std::result::Result<[u8; 2], Fault>>>,
+        asked: Mutex<usize>,
+    }
 
-    impl Reader for Weak {
+    impl Reader for Arc<Fake> {
         fn name(&self) -> &str {
-            "weak"
+            "fake"
         }
 
         fn presence(&self) -> Presence {
@@ -441,11 +533,13 @@ mod tests {
         }
 
         fn connect(&self) -> std::result::Result<Box<dyn Channel>, Fault> {
-            Ok(Box::new(Self(Arc::clone(&self.0))))
+            Ok(Box::new(Line(Arc::clone(self))))
         }
     }
 
-    impl Channel for Weak {
+    struct Line(Arc<Fake>);
+
+    impl Channel for Line {
         fn atr(&self) -> &[u8] {
             &[]
         }
@@ -458,31 +552,105 @@ mod tests {
 
         fn transmit(&mut self, command: &[u8]) -> std::result::Result<Vec<u8>, Fault> {
             match command {
-                [_, 0xa4, ..] => Ok(vec![0x90, 0]),
-                [_, VERIFY, _, _, _, _, ..] => {
-                    self.0.fetch_add(1, Ordering::Relaxed);
-                    Err(Fault::Reset)
+                [0, 0xa4, ..] => Ok(vec![0x90, 0]),
+                [0, VERIFY, 0, _, _, ..] => {
+                    *self.0.asked.locked() += 1;
+                    let mut answers = self.0.answers.locked();
+                    let answer = (!answers.is_empty()).then(|| answers.remove(0));
+                    Ok(answer.unwrap_or(Ok([0x90, 0]))?.to_vec())
                 }
+                [0, 0x87, ..] => Ok(vec![0x69, 0x82]),
                 _ => Ok(vec![0x6a, 0x82]),
             }
         }
     }
 
+    /// The card, where these answers to a PIN are the next.
+    fn card() -> (Card, Arc<Fake>) {
+        let fake = Arc::new(Fake::default());
+        let rows = TABLE.iter().collect();
+        let reader = Arc::new(Arc::clone(&fake));
+        (Card::new(reader, rows, config::Card::default()), fake)
+    }
+
+    fn asked(fake: &Fake) -> usize {
+        std::mem::take(&mut *fake.asked.locked())
+    }
+
+    fn log_in(card: &Card) -> Result<()> {
+        card.log_in(User::User, PIN)
+    }
+
+    /// Has the card asked for something that it refuses: the PIN is verified once more before that is
+    /// believed.
+    fn use_key(card: &Card) -> Result<()> {
+        card.visit(&mut |talk, _, _| {
+            let command = Command {
+                what: "a test",
+                header: [0x87, 0, 0],
+                data: &[],
+                response: Expected::Nothing,
+            };
+            talk.send(&command)?.done().map(drop)
+        })
+    }
+
     #[test]
     fn a_pin_whose_answer_is_lost_is_not_sent_again() {
-        let sent = Arc::default();
-        let reader = Arc::new(Weak(Arc::clone(&sent)));
-        let rules = config::Config::default().card;
-        let card = Card::new(reader, TABLE.iter().collect(), rules);
-        let refused = card.log_in(User::User, b"123456").unwrap_err();
-        assert_eq!(refused.rv(), CKR_DEVICE_ERROR);
-        assert_eq!(sent.load(Ordering::Relaxed), 1);
+        let (card, fake) = card();
+        fake.answers.locked().push(Err(Fault::Reset));
+        assert_eq!(log_in(&card).unwrap_err().rv(), CKR_DEVICE_ERROR);
+        assert_eq!(asked(&fake), 1);
+        log_in(&card).unwrap();
+        fake.answers.locked().push(Err(Fault::Reset));
+        assert_eq!(use_key(&card).unwrap_err().rv(), CKR_DEVICE_ERROR);
+        assert_eq!(asked(&fake), 2);
+        assert_eq!(card.user(), None);
+        use_key(&card).unwrap_err();
+        assert_eq!(asked(&fake), 0);
+    }
 
-        // Nor that of a login, to go on after a reset.
-        let pin = Secret::copy_of(b"123456").unwrap();
-        card.state.locked().login.user = Some((User::User, pin));
-        let refused = card.visit(&mut |_, _, _| Ok(())).unwrap_err();
-        assert_eq!(refused.rv(), CKR_USER_NOT_LOGGED_IN);
-        assert_eq!(sent.load(Ordering::Relaxed), 2);
+    /// Whatever it says in the place of "wrong".
+    #[test]
+    fn a_pin_that_is_not_taken_any_more_is_not_sent_again() {
+        for status in [
+            [0x63, 0xc2],
+            [0x69, 0x83],
+            [0x6f, 0],
+            [0x67, 0],
+            [0x69, 0x82],
+        ] {
+            let (card, fake) = card();
+            log_in(&card).unwrap();
+            fake.answers.locked().push(Ok(status));
+            use_key(&card).unwrap_err();
+            assert_eq!(asked(&fake), 2, "{status:x?}");
+            assert_eq!(card.user(), None, "{status:x?}");
+            use_key(&card).unwrap_err();
+            assert_eq!(asked(&fake), 0, "{status:x?}");
+        }
+    }
+
+    /// The PIN of a login that is given for one use, and that the card takes no more.
+    #[test]
+    fn a_pin_that_is_refused_for_a_use_is_refused_for_the_login() {
+        for status in [[0x63, 0xc2], [0x6f, 0]] {
+            let (card, fake) = card();
+            log_in(&card).unwrap();
+            fake.answers.locked().push(Ok(status));
+            card.confirm(&ObjectId::default(), PIN).unwrap_err();
+            assert_eq!(asked(&fake), 2, "{status:x?}");
+            use_key(&card).unwrap_err();
+            assert_eq!(asked(&fake), 0, "{status:x?}");
+        }
+    }
+
+    #[test]
+    fn another_pin_that_is_refused_ends_no_login() {
+        let (card, fake) = card();
+        log_in(&card).unwrap();
+        fake.answers.locked().push(Ok([0x63, 0xc2]));
+        card.confirm(&ObjectId::default(), b"654321").unwrap_err();
+        assert_eq!(card.user(), Some(User::User));
     }
 }

@@ -7,6 +7,9 @@
 //! | `card` | one reader: finding the application, keeping it, recovering |
 //! | `application` | what a card can be, and the table of those that are known |
 //! | `piv` | PIV |
+//! | `jpki` | the My Number card |
+//! | `files` | files and PINs, for cards that are no more than these |
+//! | `objects` | the PKCS#11 objects of a key and its certificate |
 //! | `apdu`, `tlv` | commands and responses; data objects |
 //! | `transport` | reader and channel |
 //! | `pcsc`, `device` | the two kinds of them: PC/SC, and a device or socket that carries APDUs |
@@ -16,7 +19,12 @@ mod application;
 #[expect(clippy::module_inception)]
 mod card;
 mod device;
+mod files;
+#[cfg(fuzzing)]
+pub mod fuzzing;
+mod jpki;
 mod key;
+mod objects;
 mod pcsc;
 mod piv;
 mod tlv;
@@ -78,6 +86,8 @@ pub(super) fn open(rules: &config::Card) -> Result<Option<Cards>> {
         .collect::<Result<_>>()?;
     let readers: Option<Box<dyn Readers>> = match rules.readers.as_str() {
         "" | "off" => None,
+        #[cfg(fuzzing)]
+        "fuzzed" => Some(Box::new(fuzzing::Stage)),
         "pcsc" => Pcsc::open().map(|pcsc| Box::new(pcsc) as _),
         path => Some(Box::new(Devices::open(&[path.to_owned()])?)),
     };

@@ -15,11 +15,12 @@ use crate::token::{
 };
 use cryptoki_sys::*;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 /// How long what was read of a card is taken for what is on it: another program may have written.
-const FRESH: Duration = Duration::from_secs(30);
+/// With what an application remembers by itself it is half a minute at most.
+const FRESH: Duration = Duration::from_secs(25);
 
 /// The token in one reader.
 pub(super) struct CardToken {
@@ -52,8 +53,13 @@ impl CardToken {
         self.revision.fetch_add(1, Ordering::AcqRel);
     }
 
-    /// Reads the card, unless it has been read as far as `extent` since the last change.
-    fn read(&self, extent: Extent, freshness: Option<Duration>) -> Result<()> {
+    /// Reads the card, unless it has been read as far as `extent` since the last change. What was
+    /// read is there as long as the result is held.
+    fn read(
+        &self,
+        extent: Extent,
+        freshness: Option<Duration>,
+    ) -> Result<MutexGuard<'_, Option<Seen>>> {
         let mut seen = self.seen.locked();
         let (mut extent, mut before) = (extent, Vec::new());
         if let Some(seen) = seen.take_if(|seen| {
@@ -67,7 +73,7 @@ impl CardToken {
             before = seen.objects;
         }
         if seen.is_some() {
-            return Ok(());
+            return Ok(seen);
         }
         let start = self.revision.load(Ordering::Acquire);
         // Of before: what is read of a card that comes meanwhile is read once more.
@@ -75,7 +81,7 @@ impl CardToken {
         let user = self.card.user();
         let objects = self
             .card
-            .visit(&mut |talk, application, _| application.read(talk, extent, user))?;
+            .visit_to_read(&mut |talk, application, _| application.read(talk, extent, user))?;
         let same = objects.len() == before.len()
             && objects
                 .iter()
@@ -95,7 +101,7 @@ impl CardToken {
             since: Instant::now(),
             objects,
         });
-        Ok(())
+        Ok(seen)
     }
 
     fn present(&self) -> Result<()> {
@@ -130,6 +136,10 @@ impl Token for CardToken {
         self.card.removals()
     }
 
+    fn login_lost(&self) -> bool {
+        self.card.login_lost()
+    }
+
     fn ready(&self) -> Result<()> {
         self.present()?;
         self.card.identity().map(drop)
@@ -140,7 +150,7 @@ impl Token for CardToken {
             None | Some(CKO_DATA) => Extent::Everything,
             Some(_) => Extent::Credentials,
         };
-        self.read(extent, Some(FRESH))
+        self.read(extent, Some(FRESH)).map(drop)
     }
 
     fn so_writes(&self) -> bool {
@@ -219,8 +229,7 @@ impl Token for CardToken {
     }
 
     fn changes(&self, since: Option<u64>) -> Result<Changes> {
-        self.read(Extent::Credentials, None)?;
-        let seen = self.seen.locked();
+        let seen = self.read(Extent::Credentials, None)?;
         let Some(seen) = &*seen else {
             return fail!(CKR_DEVICE_REMOVED, "the card was taken out just now");
         };
@@ -248,9 +257,7 @@ impl Token for CardToken {
             return Ok(Arc::new(engine::PrivateKey::from_parts(&parts)?));
         }
         let parts = key::public_parts(&object.attributes)?;
-        let padded = self
-            .card
-            .visit(&mut |_, application, _| Ok(application.takes_padded_blocks()))?;
+        let padded = self.card.takes_padded_blocks()?;
         let card = Arc::clone(&self.card);
         Ok(Arc::new(Key::new(card, object.id, parts, padded)?))
     }
@@ -303,7 +310,7 @@ impl Token for CardToken {
             return Ok(key);
         }
         fail!(
-            CKR_FUNCTION_NOT_SUPPORTED,
+            CKR_TEMPLATE_INCONSISTENT,
             "a private key is not brought to a card: have the card make it, or keep it in the session"
         )
     }
@@ -314,6 +321,11 @@ impl Token for CardToken {
             application.write(talk, login, &objects, replaced)
         });
         self.changed();
+        let is_data = |object: &NewObject| object.attributes.class() == Some(CKO_DATA);
+        if done.is_ok() && objects.iter().any(is_data) {
+            // Data objects are read from here on: the new one is among them.
+            drop(self.read(Extent::Everything, None)?);
+        }
         done
     }
 

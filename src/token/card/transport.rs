@@ -63,6 +63,11 @@ pub(super) trait Channel: Send {
     /// Answer to reset (ISO 7816-3, 8), empty where the way has none.
     fn atr(&self) -> &[u8];
 
+    /// The card speaks T=0 (ISO 7816-3, 12): no Le stands after data, and nothing is extended.
+    fn by_characters(&self) -> bool {
+        false
+    }
+
     /// Keeps other programs from the card until [`Channel::end`]. After [`Fault::Reset`] the channel
     /// works again, from the beginning.
     fn begin(&mut self) -> std::result::Result<(), Fault>;

@@ -3,7 +3,8 @@
 use super::super::transport::{Channel, Fault};
 use super::ffi::{Api, Code, Connection, Outcome, State, Watched};
 use super::{look, says_down};
-use crate::error::{Error, fail};
+use crate::error::Error;
+use crate::log::{self, Level};
 use crate::memory;
 use cryptoki_sys::CKR_DEVICE_ERROR;
 use std::ffi::{CStr, CString};
@@ -12,6 +13,8 @@ use zeroize::Zeroize;
 
 /// The longest response: 65536 bytes and the status word (ISO 7816-4, 5.1).
 const LONGEST: usize = 65538;
+/// Length of a status word: no response is shorter.
+const STATUS: usize = 2;
 /// How long a card is asked again that was inserted this moment.
 const SETTLING: Duration = Duration::from_millis(500);
 /// How long another program may have a card to itself.
@@ -32,6 +35,8 @@ pub(super) struct Card {
     /// State of the reader, with the number of events: another number is another card.
     inserted: State,
     atr: Vec<u8>,
+    /// Others are kept out. To pcscd a second beginning needs a second end.
+    begun: bool,
     /// Empty of what was in it between two exchanges.
     response: Vec<u8>,
 }
@@ -48,6 +53,7 @@ impl Card {
             connection,
             inserted,
             atr,
+            begun: false,
             response,
         })
     }
@@ -55,6 +61,10 @@ impl Card {
     /// What became of the card when something failed with `code`; where it is still there, the
     /// channel works again.
     fn lost(&mut self, code: Code) -> Fault {
+        if log::enabled(Level::Debug) {
+            let reader = self.reader.to_string_lossy();
+            log::write(Level::Debug, &format!("{reader}: {code}"));
+        }
         self.examine(code).unwrap_or_else(|code| {
             if says_down(code) {
                 // The connection went down with pcscd, and its successor has reset the card.
@@ -81,6 +91,7 @@ impl Card {
             _ if failed || code == Code::W_RESET_CARD => {
                 // One that failed goes on from a reset, and nowhere else.
                 patiently(|| self.connection.reconnect(failed))?;
+                self.end();
                 Ok(Fault::Reset)
             }
             code => Err(code),
@@ -104,6 +115,7 @@ impl Card {
             return Err(Fault::Removed);
         }
         self.connection = connection;
+        self.begun = false;
         self.inserted = inserted;
         Ok(())
     }
@@ -114,33 +126,39 @@ impl Channel for Card {
         &self.atr
     }
 
+    fn by_characters(&self) -> bool {
+        self.connection.is_t0()
+    }
+
     fn begin(&mut self) -> Result<()> {
-        let begun = self.connection.begin();
-        begun.map_err(|code| self.lost(code))
+        match self.connection.begin() {
+            Ok(()) => self.begun = true,
+            Err(code) => return Err(self.lost(code)),
+        }
+        Ok(())
     }
 
     fn end(&mut self) {
         // What went wrong shows itself at the next beginning.
-        let _ = self.connection.end();
+        if std::mem::take(&mut self.begun) {
+            let _ = self.connection.end();
+        }
     }
 
     fn transmit(&mut self, command: &[u8]) -> Result<Vec<u8>> {
-        let len = match self.connection.transmit(command, &mut self.response) {
-            Ok(len) => len,
-            Err(code) => {
-                self.response.iter_mut().zeroize();
-                return Err(self.lost(code));
-            }
+        let got = match self.connection.transmit(command, &mut self.response) {
+            // Some readers call it a success that a card was pulled amid an exchange.
+            Ok(len) if len < STATUS => Err(Code::E_NOT_TRANSACTED),
+            got => got,
         };
-        let got = self.response.get_mut(..len).unwrap_or_default();
-        let response = memory::copy(got);
-        got.zeroize();
-        match response? {
-            response if response.len() < 2 => Ok(fail!(
-                CKR_DEVICE_ERROR,
-                "a response of {len} bytes has no status word"
-            )?),
-            response => Ok(response),
+        let response = got.map(|len| memory::copy(self.response.get(..len).unwrap_or_default()));
+        self.response
+            .get_mut(..got.unwrap_or(LONGEST))
+            .unwrap_or_default()
+            .zeroize();
+        match response {
+            Ok(response) => Ok(response?),
+            Err(code) => Err(self.lost(code)),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! One context is used by one thread at a time (`&mut`): the library would make every other thread
 //! that enters it wait for the second one. Only [`Canceller`] may come in between.
 
+use crate::fork;
 use libloading::os::unix::{Library, RTLD_LOCAL, RTLD_NOW};
 use std::ffi::{CStr, CString, c_char, c_long, c_ulong, c_void};
 use std::fmt;
@@ -165,6 +166,7 @@ impl Api {
 
     /// A new context: a connection to pcscd.
     pub fn establish(self) -> Outcome<Context> {
+        let _pass = fork::enter_readers();
         let mut handle = 0;
         // SAFETY: the reserved pointers are null, and `handle` is writable.
         check(unsafe {
@@ -256,6 +258,7 @@ pub struct Context {
 impl Context {
     /// The names of the readers.
     pub fn list(&mut self) -> Outcome<Vec<CString>> {
+        let _pass = fork::enter_readers();
         let mut names = vec![0_u8; NAMES];
         let mut len = NAMES as Dword;
         // SAFETY: no groups are asked for, and `names` is writable for the `len` bytes that are told.
@@ -293,6 +296,7 @@ impl Context {
                 atr: [0; ATR],
             })
             .collect();
+        let _pass = timeout.is_zero().then(fork::enter_readers);
         // Below INFINITE, which is 2^32 - 1.
         let timeout = timeout.as_millis().min(1 << 30) as Dword;
         // SAFETY: `states` has as many elements as are told, each with a name that `readers` keeps.
@@ -340,6 +344,7 @@ impl Context {
 
 impl Drop for Context {
     fn drop(&mut self) {
+        let _pass = fork::enter_readers();
         // SAFETY: the context is this value's own; one that pcscd no longer knows is refused.
         unsafe { (self.api.release)(self.handle) };
     }
@@ -359,6 +364,7 @@ impl PartialEq for Canceller {
 
 impl Canceller {
     pub fn cancel(&self) {
+        let _pass = fork::enter_readers();
         // SAFETY: the one function that may be called while another thread is in the context.
         unsafe { (self.api.cancel)(self.handle) };
     }
@@ -381,6 +387,10 @@ impl Connection {
     /// `handle` is from this `context`.
     pub fn new(context: Context, handle: Handle) -> Self {
         Self { context, handle }
+    }
+
+    pub fn is_t0(&self) -> bool {
+        self.handle.protocol == PROTOCOL_T0
     }
 
     pub fn context(&mut self) -> &mut Context {

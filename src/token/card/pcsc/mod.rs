@@ -10,8 +10,9 @@
 //! one for each channel and one for each thread that waits. When pcscd is restarted, all of them are
 //! void, although SCardIsValidContext does not say so; new ones are made as they are needed.
 //!
-//! A forked child makes all of this anew. Of the library's own locks only short calls are kept apart
-//! from a fork ([`fork::enter_readers`]); the instant at which a long one takes such a lock is not.
+//! A forked child makes all of this anew. The library has locks of its own: its short calls are kept
+//! apart from a fork ([`crate::fork::enter_readers`]); the instants at which a long one takes such a
+//! lock are not.
 
 mod channel;
 #[allow(unsafe_code)]
@@ -27,7 +28,7 @@ use ffi::{Api, Canceller, Code, Context, Outcome, State, Watched};
 use seen::Seen;
 use std::collections::BTreeMap;
 use std::ffi::{CStr, CString};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 /// The name under which readers themselves are watched (SCardGetStatusChange).
@@ -69,8 +70,10 @@ struct View {
     refused: Option<Code>,
 }
 
+#[derive(Default)]
 struct Known {
-    reader: Arc<Place>,
+    /// Whoever asked for it has it; it has what is behind this.
+    reader: Weak<Place>,
     seen: Seen,
     /// It was in the last list.
     listed: bool,
@@ -127,6 +130,20 @@ fn look(context: &mut Context, reader: &CStr) -> Outcome<(State, Vec<u8>)> {
     }
 }
 
+impl Known {
+    fn reader(&mut self, home: &Arc<Home>, id: &CStr) -> Arc<Place> {
+        self.reader.upgrade().unwrap_or_else(|| {
+            let reader = Arc::new(Place {
+                home: home.clone(),
+                id: id.to_owned(),
+                name: id.to_string_lossy().into_owned(),
+            });
+            self.reader = Arc::downgrade(&reader);
+            reader
+        })
+    }
+}
+
 impl Reader for Place {
     fn name(&self) -> &str {
         &self.name
@@ -157,22 +174,14 @@ impl Readers for Pcsc {
         let names = view.ask(self.0.api, Context::list).unwrap_or_default();
         let mut news = false;
         for name in &names {
-            view.readers.entry(name.clone()).or_insert_with(|| Known {
-                reader: Arc::new(Place {
-                    home: self.0.clone(),
-                    id: name.clone(),
-                    name: name.to_string_lossy().into_owned(),
-                }),
-                seen: Seen::default(),
-                listed: false,
-            });
+            view.readers.entry(name.clone()).or_default();
         }
         let mut readers: Vec<Arc<dyn Reader>> = Vec::new();
         for (name, known) in &mut view.readers {
             let listed = names.contains(name);
             news |= std::mem::replace(&mut known.listed, listed) != listed;
             if listed {
-                readers.push(known.reader.clone());
+                readers.push(known.reader(&self.0, name));
             }
         }
         view.moment += u64::from(news);

@@ -30,7 +30,11 @@ impl<'a> SoPin<'a> {
     pub(super) fn parse(pin: &'a [u8]) -> Answer<Self> {
         let mut halves = pin.splitn(2, |byte| *byte == b':');
         let (first, second) = (halves.next().unwrap_or_default(), halves.next());
-        let puk = |puk: &'a [u8]| (1..=commands::PIN_LEN).contains(&puk.len()).then_some(puk);
+        let puk = |puk: &'a [u8]| {
+            (super::PIN_LEN.0..=super::PIN_LEN.1)
+                .contains(&puk.len())
+                .then_some(puk)
+        };
         let parsed = match second {
             Some(key) => puk(first).zip(Key::parse(key)?).map(|(puk, key)| Self {
                 puk: Some(puk),

@@ -5,6 +5,7 @@ use crate::crypto::{Curve, KeySpec, PublicParts};
 use crate::token::card::apdu::{
     Command, Expected, Failure, Response, Result, Status, Talk, refuse,
 };
+use crate::token::card::files;
 use crate::token::card::tlv::{self, Tag};
 use cryptoki_sys::*;
 use zeroize::Zeroizing;
@@ -111,53 +112,20 @@ fn pins(first: &[u8], second: &[u8]) -> Result<Zeroizing<Vec<u8>>> {
 
 /// The answer to a command that a wrong PIN makes fail.
 fn judge(response: Response, who: &str) -> Result<()> {
-    match (response.status, response.status.tries_left()) {
-        (Status::DONE, _) => Ok(()),
-        (_, Some(0)) => refuse!(
-            CKR_PIN_LOCKED,
-            "the {who} is locked: the security officer unlocks a PIN by the PUK"
-        ),
-        (_, Some(left)) => refuse!(
-            CKR_PIN_INCORRECT,
-            "the {who} is wrong, {left} tries are left"
-        ),
-        // Some cards do not say how many are left.
-        (Status(0x6300), _) => refuse!(CKR_PIN_INCORRECT, "the {who} is wrong"),
-        (Status::WRONG_DATA, _) => refuse!(
-            CKR_PIN_INVALID,
-            "the card does not take such a {who}: PIV asks for 6 to 8 digits"
-        ),
-        _ => response.done().map(drop),
-    }
+    let unlocks = "the security officer unlocks a PIN by the PUK";
+    files::judge(response, who, unlocks, "PIV asks for 6 to 8 digits")
 }
 
 /// VERIFY (3.2.1).
 pub(super) fn verify(talk: &mut Talk<'_>, reference: Reference, pin: &[u8]) -> Result<()> {
     let mut data = Zeroizing::new(Vec::with_capacity(PIN_LEN));
     filled(pin, &mut data)?;
-    let response = talk.send(&Command {
-        what: "the PIN",
-        header: [VERIFY, 0, reference as u8],
-        data: &data,
-        response: Expected::Nothing,
-    })?;
-    judge(response, "PIN")
-}
-
-/// VERIFY without a PIN: how many tries it has left; `None` where it is verified.
-pub(super) fn tries_left(talk: &mut Talk<'_>, reference: Reference) -> Result<Option<u8>> {
-    let response = talk.send(&Command {
-        what: "the question for the PIN's tries",
-        header: [VERIFY, 0, reference as u8],
-        data: &[],
-        response: Expected::Nothing,
-    })?;
-    match response.status {
-        Status::DONE => Ok(None),
-        status => match status.tries_left() {
-            Some(left) => Ok(Some(left)),
-            None => response.done().map(|_| None),
-        },
+    match files::verify(talk, reference as u8, &data)? {
+        response if response.status == Status::WRONG_DATA => refuse!(
+            CKR_PIN_INCORRECT,
+            "the card never takes such a PIN: PIV asks for 6 to 8 digits"
+        ),
+        response => judge(response, "PIN"),
     }
 }
 
@@ -382,8 +350,11 @@ pub(super) fn witness(talk: &mut Talk<'_>, algorithm: u8) -> Result<Option<Vec<u
         &asked,
         Expected::Short,
     )?;
-    if response.status != Status::DONE {
-        return Ok(None);
+    match response.status {
+        Status::DONE => {}
+        Status::BLOCKED => return refuse!(CKR_PIN_LOCKED, "the management key is locked"),
+        status if status.is_breakdown() => {}
+        _ => return Ok(None),
     }
     let data = response.done()?;
     let answer = tlv::all(tlv::value_of(&data, 0x7c)?)?;

@@ -3,19 +3,15 @@
 
 use super::record::{self, Part, Record};
 use super::slots::KeySlot;
-use crate::attribute::{self, Attributes, Birth, Template};
-use crate::complete::{complete, note_birth};
+use crate::attribute::Attributes;
 use crate::credential::gzip;
-use crate::crypto::{Hash, PublicParts, engine};
+use crate::crypto::PublicParts;
 use crate::error::{Error, Result};
 use crate::key;
-use crate::token::card::apdu;
-use crate::token::card::tlv;
+use crate::token::card::objects::{self, ANYWHERE};
+use crate::token::card::{apdu, tlv};
 use crate::token::{FREE_KEY, ObjectId, Stored};
 use cryptoki_sys::*;
-use der::{Decode, Encode};
-use spki::SubjectPublicKeyInfoOwned;
-use x509_cert::Certificate;
 
 const CERTIFICATE: u32 = 0x70;
 const CERT_INFO: u32 = 0x71;
@@ -24,9 +20,6 @@ const ERROR_DETECTION_CODE: u32 = 0xfe;
 const COMPRESSED: u8 = 0x81;
 /// Longest certificate that a compressed one may become.
 const LARGEST: usize = 1 << 16;
-
-/// In the name of an object, the place of one that can move: no key reference.
-const ANYWHERE: u8 = 0xff;
 
 /// The classes of objects that a data object can stand for.
 const CREDENTIAL: [CK_OBJECT_CLASS; 3] = [CKO_PRIVATE_KEY, CKO_PUBLIC_KEY, CKO_CERTIFICATE];
@@ -67,6 +60,38 @@ impl Content {
             record: tlv::find(&objects, record::TAG).and_then(record::decode),
             strange: false,
         })
+    }
+
+    /// A certificate of the card's maker: without a key of ours, and to stay as it is.
+    pub(super) fn of_maker(slot: KeySlot, certificate: &[u8]) -> Result<Self> {
+        let mut content = Self::default();
+        content.set_certificate(certificate)?;
+        let mut attributes = content.derived_certificate(slot)?;
+        for never in [CKA_MODIFIABLE, CKA_DESTROYABLE] {
+            attributes.set_bool(never, false);
+        }
+        content.put(slot, CKO_CERTIFICATE, &attributes)?;
+        Ok(content)
+    }
+
+    /// Has its objects made in every place: each is one of its class, and there once.
+    #[cfg(fuzzing)]
+    pub(super) fn check(&self) {
+        for slot in super::slots::all() {
+            let Ok(objects) = self.objects(slot) else {
+                continue;
+            };
+            let mut names = std::collections::BTreeSet::new();
+            for Stored { id, attributes } in objects {
+                assert!(names.insert(id), "two objects have one name");
+                let class = attributes.class().expect("a class");
+                assert_eq!(id.get(1), Some(&(class as u8)));
+                if class == CKO_PRIVATE_KEY || class == CKO_PUBLIC_KEY {
+                    let parts = key::public_parts(&attributes).expect("a key's public half");
+                    assert_eq!(Some(parts), self.public());
+                }
+            }
+        }
     }
 
     /// The value of the data object; empty where there is nothing to keep.
@@ -118,21 +143,13 @@ impl Content {
         let noted = self.record.as_ref().and_then(|r| r.public_key.as_ref());
         match noted {
             Some(info) => Some(info.as_bytes().to_vec()),
-            None => {
-                let parsed = Certificate::from_der(self.certificate.as_deref()?).ok()?;
-                let info = parsed.tbs_certificate().subject_public_key_info();
-                info.to_der().ok()
-            }
+            None => objects::public_key_info(self.certificate.as_deref()?),
         }
     }
 
     /// The key, where it is of a kind that this module knows.
     pub(super) fn public(&self) -> Option<PublicParts> {
-        let info = SubjectPublicKeyInfoOwned::from_der(&self.public_key_info()?).ok()?;
-        let parts = key::public_parts_of_info(&info)?;
-        // A key that is none is not shown as one.
-        engine::PublicKey::from_parts(&parts).ok()?;
-        Some(parts)
+        objects::public_key(&self.public_key_info()?)
     }
 
     /// The name of its object of a class. A key has it from its place; certificates and data keep it
@@ -144,17 +161,11 @@ impl Content {
             CKO_DATA => nonce.map(|nonce| nonce.as_bytes().to_vec()),
             _ => self.public_key_info(),
         };
-        let digest = engine::digest(Hash::Sha256, &source.unwrap_or_default());
-        let mut id = ObjectId::default();
         let place = match class {
             CKO_CERTIFICATE | CKO_DATA => ANYWHERE,
             _ => slot.reference,
         };
-        let head = [place, class as u8];
-        for (to, from) in id.iter_mut().zip(head.into_iter().chain(digest)) {
-            *to = from;
-        }
-        id
+        objects::name(place, class, &source.unwrap_or_default())
     }
 
     /// Its objects.
@@ -201,38 +212,25 @@ impl Content {
                 Ok(Some(attributes))
             }
             _ => match self.public() {
-                Some(public) => derived_key(slot, class, &public, &self.subject()).map(Some),
+                Some(public) => {
+                    let certificate = self.certificate.as_deref();
+                    let subject = certificate.map(objects::subject).unwrap_or_default();
+                    derived_key(slot, class, &public, &subject).map(Some)
+                }
                 None => Ok(None),
             },
         }
     }
 
-    fn subject(&self) -> Vec<u8> {
-        let certificate = self.certificate.as_deref().map(Certificate::from_der);
-        match certificate {
-            Some(Ok(certificate)) => {
-                let subject = certificate.tbs_certificate().subject().to_der();
-                subject.unwrap_or_default()
-            }
-            _ => Vec::new(),
-        }
-    }
-
     fn derived_certificate(&self, slot: KeySlot) -> Result<Attributes> {
-        let class = CKO_CERTIFICATE.to_ne_bytes();
-        let kind = CKC_X_509.to_ne_bytes();
-        let (subject, label) = (self.subject(), slot.label());
-        let template = Template::new(vec![
-            (CKA_CLASS, class.as_slice()),
-            (CKA_CERTIFICATE_TYPE, &kind),
-            (CKA_TOKEN, &[CK_TRUE]),
-            (CKA_ID, std::slice::from_ref(&slot.number)),
-            (CKA_LABEL, label.as_bytes()),
-            (CKA_SUBJECT, &subject),
-            (CKA_VALUE, self.certificate.as_deref().unwrap_or_default()),
-        ])?;
-        let built = attribute::build(Birth::Create, &template, None, None, false)?;
-        Ok(complete(built)?.attributes)
+        let (value, label) = (self.certificate.as_deref(), slot.label());
+        objects::certificate(
+            value.unwrap_or_default(),
+            &[
+                (CKA_ID, std::slice::from_ref(&slot.number)),
+                (CKA_LABEL, label.as_bytes()),
+            ],
+        )
     }
 
     /// Gives it an object of a class, or other attributes to the one it has.
@@ -328,47 +326,18 @@ fn derived_key(
     public: &PublicParts,
     subject: &[u8],
 ) -> Result<Attributes> {
-    let pair = key::pair_of(public, Vec::new())?;
     let label = slot.label();
-    let mut pairs = vec![
-        (CKA_TOKEN, [CK_TRUE].as_slice()),
-        (CKA_ID, std::slice::from_ref(&slot.number)),
-        (CKA_LABEL, label.as_bytes()),
-        (CKA_SUBJECT, subject),
-    ];
-    let key_type = match public {
-        PublicParts::Rsa { .. } => CKK_RSA,
-        PublicParts::Ec { .. } => CKK_EC,
-        PublicParts::Ed25519(_) => CKK_EC_EDWARDS,
-    };
     let private = [CK_BBOOL::from(!slot.never_asks())];
     let always = [CK_BBOOL::from(slot.always_asks())];
-    let own = match class {
-        CKO_PRIVATE_KEY => {
-            pairs.push((CKA_PRIVATE, &private));
-            pairs.push((CKA_ALWAYS_AUTHENTICATE, &always));
-            &pair.private
-        }
-        _ => {
-            for asked in [CKA_MODULUS_BITS, CKA_EC_PARAMS] {
-                if let Some(value) = pair.public.get(asked) {
-                    pairs.push((asked, value));
-                }
-            }
-            &pair.public
-        }
-    };
-    let template = Template::new(pairs)?;
-    let built = attribute::build(
-        Birth::Generate,
-        &template,
-        Some(class),
-        Some(key_type),
-        false,
-    )?;
-    let mut attributes = built.attributes;
-    attributes.extend(own);
-    note_birth(&mut attributes, None);
+    let mut given = vec![
+        (CKA_ID, std::slice::from_ref(&slot.number)),
+        (CKA_LABEL, label.as_bytes()),
+    ];
+    if class == CKO_PRIVATE_KEY {
+        given.push((CKA_PRIVATE, &private));
+        given.push((CKA_ALWAYS_AUTHENTICATE, &always));
+    }
+    let mut attributes = objects::key(class, public, subject, &given)?;
     if class == CKO_PRIVATE_KEY && slot.never_asks() {
         attributes.set_bool(FREE_KEY, true);
     }

@@ -21,7 +21,7 @@ mod write;
 
 use super::apdu::{Failure, Result, Status, Talk, refuse};
 use super::application::{Application, Extent, Identity, Login, Made, Operation};
-use super::tlv;
+use super::{files, tlv};
 use crate::attribute::Attributes;
 use crate::config::Card;
 use crate::crypto::KeySpec;
@@ -36,6 +36,7 @@ use der::asn1::ObjectIdentifier;
 use slots::{DATA_OBJECTS, DataObject, KeySlot};
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// Application identifier, without the version (SP 800-73-4 Part 1, 2.2).
@@ -54,6 +55,9 @@ const MANY_TRIES: u8 = 3;
 const GUID: u32 = 0x34;
 const FASC_N: u32 = 0x30;
 const APPLICATION_LABEL: u32 = 0x50;
+/// How long a reading serves another look: a client finds a certificate, logs in, and finds its key.
+/// What others write is seen that much later, which the token takes into account.
+const LATELY: Duration = Duration::from_secs(5);
 /// The oldest YubiKey that says what keys it has.
 const METADATA_SINCE: [u8; 3] = [5, 3, 0];
 
@@ -76,6 +80,40 @@ struct Piv {
     contents: BTreeMap<u8, Content>,
     /// Places of keys that were made by this process and whose objects are not written yet.
     promised: BTreeSet<u8>,
+    /// When that was, and the key history of then, unless something has changed since.
+    reading: Option<Reading>,
+    /// Algorithms of the keys in `contents` that were used: it takes longer to parse a certificate
+    /// than to check a signature.
+    algorithms: BTreeMap<ObjectId, u8>,
+}
+
+/// A reading of the certificates' data objects.
+struct Reading {
+    since: Instant,
+    history: Option<Zeroizing<Vec<u8>>>,
+}
+
+/// Has every decoder read these bytes, and the objects that come of them looked at.
+#[cfg(fuzzing)]
+pub(super) fn decode(bytes: &[u8]) {
+    drop(open(bytes, &Card::default()));
+    let _ = on_card(bytes);
+    let _ = commands::response_of(bytes);
+    for spec in commands::specs() {
+        let _ = commands::public_of(bytes, &spec);
+    }
+    let _ = record::decode::<record::CardRecord>(bytes);
+    let Ok(content) = Content::parse(bytes) else {
+        return;
+    };
+    content.check();
+    // Written again, it is read as the same.
+    let value = content.to_value().expect("it was on a card");
+    let again = Content::parse(&value).expect("a value that this module writes");
+    assert_eq!(again.certificate, content.certificate);
+    if !content.is_empty() {
+        assert_eq!(again.record, content.record);
+    }
 }
 
 /// The application that SELECT has answered for.
@@ -97,6 +135,8 @@ pub(super) fn open(answer: &[u8], rules: &Card) -> Box<dyn Application> {
         silent: false,
         contents: BTreeMap::new(),
         promised: BTreeSet::new(),
+        reading: None,
+        algorithms: BTreeMap::new(),
     })
 }
 
@@ -148,6 +188,7 @@ impl Piv {
     /// Reads the certificates' data objects: those that every card has, and as many retired ones as
     /// the key history says. A YubiKey keeps no history: there each is asked for.
     fn read_contents(&mut self, talk: &mut Talk<'_>) -> Result<()> {
+        let since = Instant::now();
         let mut contents = BTreeMap::new();
         for slot in slots::main() {
             contents.insert(slot.reference, self.read_content(talk, slot)?);
@@ -174,7 +215,16 @@ impl Piv {
                 contents.insert(slot.reference, content);
             }
         }
+        if self.version(talk)?.is_some() {
+            let maker = self.read_content(talk, slots::ATTESTATION)?;
+            if let Some(certificate) = &maker.certificate {
+                let content = Content::of_maker(slots::ATTESTATION, certificate)?;
+                contents.insert(slots::ATTESTATION.reference, content);
+            }
+        }
         self.contents = contents;
+        self.algorithms.clear();
+        self.reading = Some(Reading { since, history });
         Ok(())
     }
 
@@ -188,6 +238,36 @@ impl Piv {
         // A card that says yes and nothing more has no metadata.
         self.silent = metadata.as_ref().is_some_and(|said| said.is_empty());
         Ok(metadata.unwrap_or_default())
+    }
+
+    /// What is in the certificates' data objects is not known any more.
+    fn forget_reading(&mut self) {
+        self.reading = None;
+        self.algorithms.clear();
+    }
+
+    /// The value of a data object; that of the key history has been read with the certificates.
+    fn value(&self, talk: &mut Talk<'_>, kind: &DataObject) -> Result<Option<Zeroizing<Vec<u8>>>> {
+        match &self.reading {
+            Some(reading) if kind.tag == slots::KEY_HISTORY.tag => Ok(reading.history.clone()),
+            _ => commands::get(talk, kind.tag),
+        }
+    }
+
+    /// The algorithm by which a key is used.
+    fn algorithm(&mut self, talk: &mut Talk<'_>, slot: KeySlot, id: &ObjectId) -> Result<u8> {
+        if let Some(known) = self.algorithms.get(id) {
+            return Ok(*known);
+        }
+        let Some(public) = self.content(talk, slot)?.public() else {
+            return refuse!(
+                CKR_KEY_HANDLE_INVALID,
+                "the key, or its certificate, is not on the card any more"
+            );
+        };
+        let algorithm = commands::algorithm_of(&commands::spec_of(&public))?;
+        self.algorithms.insert(*id, algorithm);
+        Ok(algorithm)
     }
 
     /// What a YubiKey knows of a key that has no certificate yet.
@@ -274,7 +354,7 @@ impl Piv {
     }
 
     fn data_object(&self, talk: &mut Talk<'_>, kind: &DataObject) -> Result<Option<Stored>> {
-        let Some(value) = commands::get(talk, kind.tag)? else {
+        let Some(value) = self.value(talk, kind)? else {
             return Ok(None);
         };
         let mut attributes = Attributes::new();
@@ -331,6 +411,8 @@ impl Application for Piv {
     }
 
     fn identity(&mut self, talk: &mut Talk<'_>) -> Result<Identity> {
+        // Who asks does not know whether it is the same card, or who was at it.
+        self.forget_reading();
         let chuid = commands::get(talk, slots::CHUID.tag)?.unwrap_or_default();
         let objects = tlv::all(&chuid).unwrap_or_default();
         let given = |tag| {
@@ -364,12 +446,8 @@ impl Application for Piv {
 
     fn pin_flags(&mut self, talk: &mut Talk<'_>) -> Result<CK_FLAGS> {
         let pin = self.pin(talk)?;
-        Ok(match commands::tries_left(talk, pin)? {
-            Some(0) => CKF_USER_PIN_LOCKED,
-            Some(1) => CKF_USER_PIN_FINAL_TRY | CKF_USER_PIN_COUNT_LOW,
-            Some(few) if few < MANY_TRIES => CKF_USER_PIN_COUNT_LOW,
-            _ => 0,
-        })
+        let left = files::tries_left(talk, pin as u8)?;
+        Ok(files::pin_flags(left, MANY_TRIES))
     }
 
     fn read(
@@ -378,7 +456,10 @@ impl Application for Piv {
         extent: Extent,
         user: Option<User>,
     ) -> Result<Vec<Stored>> {
-        self.read_contents(talk)?;
+        let lately = |reading: &Reading| reading.since.elapsed() < LATELY;
+        if !self.reading.as_ref().is_some_and(lately) {
+            self.read_contents(talk)?;
+        }
         let mut objects: Vec<_> = self
             .objects()?
             .into_iter()
@@ -400,14 +481,8 @@ impl Application for Piv {
 
     fn verify(&mut self, talk: &mut Talk<'_>, user: User, pin: &[u8]) -> Result<()> {
         match user {
-            User::User if !(PIN_LEN.0..=PIN_LEN.1).contains(&pin.len()) => refuse!(
-                CKR_PIN_INCORRECT,
-                "a PIN of {} bytes cannot be right: PIV has {} to {}; nothing was sent",
-                pin.len(),
-                PIN_LEN.0,
-                PIN_LEN.1
-            ),
             User::User => {
+                check_old_pin(pin)?;
                 let reference = self.pin(talk)?;
                 commands::verify(talk, reference, pin)
             }
@@ -433,6 +508,8 @@ impl Application for Piv {
 
     fn end_login(&mut self, talk: &mut Talk<'_>) -> Result<()> {
         self.administrator = false;
+        // Who logs in again wants to see what is new.
+        self.forget_reading();
         let pin = self.pin(talk)?;
         commands::end_login(talk, pin)
     }
@@ -448,13 +525,7 @@ impl Application for Piv {
         let Some(slot) = KeySlot::of(reference) else {
             return refuse!(CKR_KEY_HANDLE_INVALID, "the object is no key of the card");
         };
-        let Some(public) = self.content(talk, slot)?.public() else {
-            return refuse!(
-                CKR_DEVICE_ERROR,
-                "the key's certificate is gone from the card"
-            );
-        };
-        let algorithm = commands::algorithm_of(&commands::spec_of(&public))?;
+        let algorithm = self.algorithm(talk, slot, id)?;
         let input = match operation {
             Operation::Rsa(block) => block,
             Operation::Ecdsa(input) | Operation::Ed25519(input) => input,
@@ -500,18 +571,22 @@ impl Application for Piv {
         new: &[u8],
     ) -> Result<()> {
         if user == User::User {
+            check_old_pin(old)?;
             check_new_pin(new)?;
             let reference = self.pin(talk)?;
             return commands::change(talk, reference, old, new);
         }
-        let (old, new) = (SoPin::parse(old)?, SoPin::parse(new)?);
-        if old.puk.is_some() != new.puk.is_some() || old.key.is_some() != new.key.is_some() {
+        let old = SoPin::parse(old)?;
+        let new = SoPin::parse(new).ok().filter(|new| {
+            old.puk.is_some() == new.puk.is_some() && old.key.is_some() == new.key.is_some()
+        });
+        let Some(new) = new else {
             return refuse!(
                 CKR_PIN_INVALID,
                 "give the new PIN of the security officer in the form of the old one: PUK, KEY or \
                  PUK:KEY"
             );
-        }
+        };
         if let Some(puk) = new.puk {
             check_new_pin(puk)?;
         }
@@ -557,6 +632,20 @@ impl Application for Piv {
     ) -> Result<()> {
         self.update_objects(talk, login, ids, change)
     }
+}
+
+/// A PIN that cannot be right would cost a try.
+fn check_old_pin(pin: &[u8]) -> Result<()> {
+    if (PIN_LEN.0..=PIN_LEN.1).contains(&pin.len()) {
+        return Ok(());
+    }
+    refuse!(
+        CKR_PIN_INCORRECT,
+        "a PIN of {} bytes cannot be right: PIV has {} to {}; nothing was sent",
+        pin.len(),
+        PIN_LEN.0,
+        PIN_LEN.1
+    )
 }
 
 fn check_new_pin(pin: &[u8]) -> Result<()> {

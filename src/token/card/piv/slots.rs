@@ -25,6 +25,8 @@ const MAIN: [KeySlot; 4] = [
 const RETIRED: KeySlot = slot(0x82, 0x5fc10d, 5);
 /// How many of those there are.
 pub(super) const RETIRED_COUNT: u8 = 20;
+/// The key by which a YubiKey's maker attests the others. Only its certificate is of use here.
+pub(super) const ATTESTATION: KeySlot = slot(0xf9, 0x5fff01, 25);
 
 const fn slot(reference: u8, container: Tag, number: u8) -> KeySlot {
     KeySlot {
@@ -58,7 +60,9 @@ pub(super) fn all() -> impl Iterator<Item = KeySlot> {
 impl KeySlot {
     /// The one with a key reference.
     pub(super) fn of(reference: u8) -> Option<Self> {
-        all().find(|slot| slot.reference == reference)
+        all()
+            .chain([ATTESTATION])
+            .find(|slot| slot.reference == reference)
     }
 
     /// The one that a CKA_ID names: by its number, or by its reference as cards write it.
@@ -90,6 +94,7 @@ impl KeySlot {
             0x9c => "Digital Signature".into(),
             0x9d => "Key Management".into(),
             0x9e => "Card Authentication".into(),
+            0xf9 => "PIV Attestation".into(),
             _ => format!("Retired Key {}", self.number - RETIRED.number + 1),
         }
     }

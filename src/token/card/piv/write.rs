@@ -146,13 +146,21 @@ impl Piv {
             );
         }
         commands::algorithm_of(spec)?;
+        let free = private.get(CKA_PRIVATE) == Some(&[CK_FALSE]);
         self.administer(talk, login)?;
         self.read_contents(talk)?;
+        self.forget_reading();
         let mut refusal = None;
         if let Some(named) = KeySlot::named(private.get(CKA_ID).unwrap_or_default()) {
             self.content(talk, named)?;
         }
         for slot in self.places_for_key(private)? {
+            if free && !slot.never_asks() {
+                return refuse!(
+                    CKR_TEMPLATE_INCONSISTENT,
+                    "a key that is used with the PIN is private: CKA_PRIVATE can be false in 9E only"
+                );
+            }
             if !self.takes_a_key(talk, slot)? {
                 continue;
             }
@@ -382,6 +390,7 @@ impl Piv {
 
     /// Writes what was planned.
     fn carry_out(&mut self, talk: &mut Talk<'_>, plan: Plan) -> Result<()> {
+        self.forget_reading();
         let mut values = Vec::new();
         for (reference, content) in &plan.contents {
             if let Some(slot) = KeySlot::of(*reference) {
@@ -481,7 +490,7 @@ impl Piv {
         self.read_contents(talk)?;
         let mut plan = Plan::default();
         for (reference, content) in &self.contents {
-            if content.is_empty() {
+            if content.is_empty() || *reference == slots::ATTESTATION.reference {
                 continue;
             }
             plan.contents.insert(*reference, Content::default());
