@@ -414,15 +414,17 @@ fn a_card_pulled_out_in_a_change_has_the_old_objects_or_the_new() {
         };
         let [certificate, public, private] = [CKO_CERTIFICATE, CKO_PUBLIC_KEY, CKO_PRIVATE_KEY];
         let ec = Template::new().set(CKA_EC_PARAMS, Curve::P256.params);
-        // The key is made before its objects are written: they are there or not.
-        for (instruction, when, after) in [
-            (GENERATE, When::Before, vec![]),
-            (GENERATE, When::After, vec![]),
-            (PUT_DATA, When::Before, vec![]),
-            (PUT_DATA, When::After, vec![public, private]),
+        // The key is made and its place reserved before its objects are written: they are there or not.
+        for (instruction, when, nth, after) in [
+            (GENERATE, When::Before, 1, vec![]),
+            (GENERATE, When::After, 1, vec![]),
+            (PUT_DATA, When::Before, 1, vec![]),
+            (PUT_DATA, When::After, 1, vec![]),
+            (PUT_DATA, When::Before, 2, vec![]),
+            (PUT_DATA, When::After, 2, vec![public, private]),
         ] {
             let session = officer(token);
-            card.pull_at(instruction, when);
+            card.pull_at_nth(instruction, when, nth);
             let key = on_token(b"key");
             let made = session.generate_key_pair(CKM_EC_KEY_PAIR_GEN, &ec.clone().with(&key), &key);
             ended_by_removal(session, made);

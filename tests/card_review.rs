@@ -91,7 +91,8 @@ fn a_login_gives_no_tries_back() {
         session
             .set_pin(PIN, "111111")
             .refused_with(&[CKR_PIN_INCORRECT, CKR_PIN_LOCKED]);
-        session.logout().unwrap();
+        // The login may have been found to be lost.
+        let _ = session.logout();
         session.login(CKU_USER, PIN).refused(CKR_PIN_LOCKED);
     });
 }
