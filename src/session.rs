@@ -166,8 +166,8 @@ impl Session {
             );
         };
         match user {
-            CKU_USER => self.slot.log_in(User::User, pin),
-            CKU_SO => self.slot.log_in(User::SecurityOfficer, pin),
+            CKU_USER => self.slot.log_in(User::User, pin, self.removals),
+            CKU_SO => self.slot.log_in(User::SecurityOfficer, pin, self.removals),
             CKU_CONTEXT_SPECIFIC => self.confirm(pin),
             _ => fail!(CKR_USER_TYPE_INVALID, "user type {user} does not exist"),
         }
@@ -182,7 +182,7 @@ impl Session {
             );
         };
         if let Some(key) = guard.unconfirmed() {
-            self.slot.confirm(&key.stored, pin)?;
+            self.slot.confirm(&key.stored, pin, self.removals)?;
         }
         guard.confirm();
         Ok(())
@@ -190,7 +190,7 @@ impl Session {
 
     /// C_InitPIN (5.5.8).
     pub fn init_pin(&self, pin: &[u8]) -> Result<()> {
-        self.slot.init_pin(pin)
+        self.slot.init_pin(pin, self.removals)
     }
 
     /// C_SetPIN (5.5.9).
@@ -201,7 +201,7 @@ impl Session {
                 "a PIN is changed in a read/write session"
             );
         }
-        self.slot.set_pin(old, new)
+        self.slot.set_pin(old, new, self.removals)
     }
 }
 

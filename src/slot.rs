@@ -208,9 +208,11 @@ impl Slot {
         }
     }
 
-    /// C_Login of the SO or the user (5.6.8).
-    pub(crate) fn log_in(&self, user: User, pin: &[u8]) -> Result<()> {
+    /// C_Login of the SO or the user (5.6.8), of a session with the token that was there when
+    /// [`Token::removals`] said `removals`.
+    pub(crate) fn log_in(&self, user: User, pin: &[u8], removals: u64) -> Result<()> {
         let _one = self.login.locked();
+        self.check_token(removals)?;
         self.may_log_in(&self.state.locked(), user)?;
         // The PIN check takes long on purpose; sessions open and close meanwhile.
         self.token().login(user, pin)?;
@@ -222,6 +224,15 @@ impl Slot {
             self.end_login(state);
         }
         refusal
+    }
+
+    /// Refuses to give a PIN to another token than it was meant for: the caller may have waited for
+    /// its turn while the token was changed.
+    fn check_token(&self, removals: u64) -> Result<()> {
+        match self.token().removals() == removals {
+            true => Ok(()),
+            false => fail!(CKR_DEVICE_REMOVED, "the token was taken out just now"),
+        }
     }
 
     fn may_log_in(&self, state: &State, user: User) -> Result<()> {
@@ -250,8 +261,9 @@ impl Slot {
     }
 
     /// Checks the user's PIN once more, for a key that asks each time (5.6.8, CKU_CONTEXT_SPECIFIC).
-    pub(crate) fn confirm(&self, key: &Stored, pin: &[u8]) -> Result<()> {
+    pub(crate) fn confirm(&self, key: &Stored, pin: &[u8], removals: u64) -> Result<()> {
         let _one = self.login.locked();
+        self.check_token(removals)?;
         if self.user() != Some(User::User) {
             return fail!(CKR_USER_NOT_LOGGED_IN, "the user is not logged in");
         }
@@ -304,8 +316,9 @@ impl Slot {
     }
 
     /// C_InitPIN (5.5.8).
-    pub(crate) fn init_pin(&self, pin: &[u8]) -> Result<()> {
+    pub(crate) fn init_pin(&self, pin: &[u8], removals: u64) -> Result<()> {
         let _one = self.login.locked();
+        self.check_token(removals)?;
         if self.user() != Some(User::SecurityOfficer) {
             return fail!(
                 CKR_USER_NOT_LOGGED_IN,
@@ -316,8 +329,9 @@ impl Slot {
     }
 
     /// C_SetPIN (5.5.9): of whoever is logged in, of the user where nobody is.
-    pub(crate) fn set_pin(&self, old: &[u8], new: &[u8]) -> Result<()> {
+    pub(crate) fn set_pin(&self, old: &[u8], new: &[u8], removals: u64) -> Result<()> {
         let _one = self.login.locked();
+        self.check_token(removals)?;
         self.token()
             .set_pin(self.user().unwrap_or(User::User), old, new)
     }

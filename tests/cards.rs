@@ -32,10 +32,8 @@ fn on_card(chip: impl Chip, applications: &[&str], body: impl FnOnce(Token, &Emu
             [] => String::new(),
             some => format!("applications = {some:?}\n"),
         };
-        world.configure(&format!(
-            "[card]\nreaders = \"{}\"\n{applications}",
-            socket.display()
-        ));
+        world.configure(&format!("[card]\n{applications}"));
+        set("NODETOKEN_CARD", &socket);
         let card = Emulator::start(&socket, chip);
         let module = world.module();
         // The other slot is the blank software token's.

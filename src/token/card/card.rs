@@ -31,7 +31,19 @@ pub(super) struct Card {
     removals: AtomicU64,
     /// The card took the PIN of a login no more; nobody has logged in or out since.
     login_lost: AtomicBool,
+    /// A key was confirmed for one use.
+    confirmed: AtomicBool,
+    /// What clients ask for while another call has the card.
+    known: Mutex<Known>,
     state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// [`Card::removals`] when this card was there.
+    removals: u64,
+    identity: Option<Arc<Identity>>,
+    user: Option<User>,
 }
 
 #[derive(Default)]
@@ -73,7 +85,7 @@ enum Beginning {
 struct Found {
     row: &'static Row,
     application: Box<dyn Application>,
-    identity: Identity,
+    identity: Arc<Identity>,
 }
 
 /// What is done in one visit.
@@ -92,6 +104,8 @@ impl Card {
             seen: Mutex::default(),
             removals: AtomicU64::new(0),
             login_lost: AtomicBool::new(false),
+            confirmed: AtomicBool::new(false),
+            known: Mutex::default(),
             state: Mutex::default(),
         }
     }
@@ -143,7 +157,22 @@ impl Card {
     }
 
     fn visit_as<T>(&self, beginning: Beginning, visit: &mut Visit<'_, T>) -> Result<T> {
-        self.visit_in(&mut self.state.locked(), beginning, visit)
+        let mut state = self.state.locked();
+        let done = self.visit_in(&mut state, beginning, visit);
+        self.note(&state);
+        done
+    }
+
+    /// Notes what may be asked while another call has the card.
+    fn note(&self, state: &State) {
+        *self.known.locked() = Known {
+            removals: state.removals,
+            identity: state
+                .found
+                .as_ref()
+                .map(|found| Arc::clone(&found.identity)),
+            user: state.login.user.as_ref().map(|login| login.0),
+        };
     }
 
     fn visit_in<T>(
@@ -276,21 +305,29 @@ impl Card {
             self.login_lost.store(false, Ordering::Release);
             let verified = state.login.user.take().is_some();
             state.login.confirmed = None;
+            self.note(&state);
             if !verified || state.removals != self.removals() {
                 return;
             }
         }
         // A card that is gone or busy has forgotten the PIN, or will with its reset.
         let _ = self.visit(&mut |talk, application, _| application.end_login(talk));
+        // The application may have left for that.
+        let mut state = self.state.locked();
+        if state.selection == Selection::Valid {
+            state.selection = Selection::Doubtful;
+        }
     }
 
     /// Lets the card go.
     pub(super) fn close(&self) {
         self.end_login();
-        *self.state.locked() = State {
+        let mut state = self.state.locked();
+        *state = State {
             removals: self.removals(),
             ..State::default()
         };
+        self.note(&state);
     }
 }
 
@@ -345,7 +382,7 @@ impl Conversation<'_, '_> {
             return Err(Fault::Removed.into());
         }
         found.application.selected();
-        if before == Selection::Unknown && found.application.identity(self.talk)? != found.identity
+        if before == Selection::Unknown && found.application.identity(self.talk)? != *found.identity
         {
             return Err(Fault::Removed.into());
         }
@@ -386,7 +423,7 @@ impl Conversation<'_, '_> {
                 }
             };
             let mut application = (row.open)(&answer, self.rules);
-            let identity = application.identity(self.talk)?;
+            let identity = Arc::new(application.identity(self.talk)?);
             return Ok(Found {
                 row,
                 application,
@@ -432,14 +469,19 @@ fn select(talk: &mut Talk<'_>, row: &Row) -> Told<std::result::Result<Vec<u8>, S
 
 impl Card {
     /// Who the card is.
-    pub(super) fn identity(&self) -> Result<Identity> {
-        let mut state = self.state.locked();
-        if state.removals != self.removals() || state.found.is_none() {
-            // Finding the application is finding out who it is.
-            self.visit_in(&mut state, Beginning::Usual, &mut |_, _, _| Ok(()))?;
+    pub(super) fn identity(&self) -> Result<Arc<Identity>> {
+        {
+            let known = self.known.locked();
+            if let (true, Some(identity)) = (known.removals == self.removals(), &known.identity) {
+                return Ok(Arc::clone(identity));
+            }
         }
+        let mut state = self.state.locked();
+        // Finding the application is finding out who it is.
+        self.visit_in(&mut state, Beginning::Usual, &mut |_, _, _| Ok(()))?;
+        self.note(&state);
         match &state.found {
-            Some(found) => Ok(found.identity.clone()),
+            Some(found) => Ok(Arc::clone(&found.identity)),
             None => fail!(CKR_DEVICE_REMOVED, "the card was taken out just now"),
         }
     }
@@ -459,7 +501,8 @@ impl Card {
 
     /// Who is logged in.
     pub(super) fn user(&self) -> Option<User> {
-        self.state.locked().login.user.as_ref().map(|login| login.0)
+        let known = self.known.locked();
+        known.user.filter(|_| known.removals == self.removals())
     }
 
     /// Verifies a PIN and keeps it, to verify it again where others end the login.
@@ -490,13 +533,16 @@ impl Card {
             verified?;
             login.doubted = false;
             login.confirmed = Some((*key, kept));
+            self.confirmed.store(true, Ordering::Release);
             Ok(())
         })
     }
 
     /// That use is over.
     pub(super) fn forget_confirmation(&self) {
-        self.state.locked().login.confirmed = None;
+        if self.confirmed.swap(false, Ordering::AcqRel) {
+            self.state.locked().login.confirmed = None;
+        }
     }
 
     /// Changes a PIN; who is logged in with it stays so.
@@ -519,6 +565,7 @@ impl Card {
         let mut state = self.state.locked();
         state.found = None;
         state.selection = Selection::Unknown;
+        self.note(&state);
     }
 }
 

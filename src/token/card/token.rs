@@ -1,6 +1,6 @@
 //! A card as a token: what is on it, seen through its application, and session objects of software.
 
-use super::application::{Extent, Identity};
+use super::application::Extent;
 use super::card::Card;
 use super::key::Key;
 use crate::attribute::Attributes;
@@ -117,7 +117,7 @@ impl CardToken {
         }
     }
 
-    fn writable(&self) -> Result<Identity> {
+    fn writable(&self) -> Result<()> {
         let identity = self.card.identity()?;
         if identity.read_only {
             return fail!(
@@ -126,7 +126,7 @@ impl CardToken {
                 identity.model
             );
         }
-        Ok(identity)
+        Ok(())
     }
 }
 
@@ -176,10 +176,10 @@ impl Token for CardToken {
             0
         };
         Ok(TokenInfo {
-            label: identity.label,
-            manufacturer: identity.manufacturer,
-            model: identity.model,
-            serial: identity.serial,
+            label: identity.label.clone(),
+            manufacturer: identity.manufacturer.clone(),
+            model: identity.model.clone(),
+            serial: identity.serial.clone(),
             flags: CKF_RNG
                 | CKF_LOGIN_REQUIRED
                 | CKF_TOKEN_INITIALIZED

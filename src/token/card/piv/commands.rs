@@ -402,6 +402,18 @@ pub(super) fn challenge(
     )
 }
 
+/// Selects another application, the card's own manager (GlobalPlatform Card Specification, 2.3): what
+/// was authenticated in this one ends. Not every card lets it be selected.
+pub(super) fn leave(talk: &mut Talk<'_>) -> Result<()> {
+    talk.send(&Command {
+        what: "the end of a login",
+        header: [0xa4, 0x04, 0x00],
+        data: &[0xa0, 0x00, 0x00, 0x01, 0x51, 0x00, 0x00, 0x00],
+        response: Expected::Short,
+    })
+    .map(drop)
+}
+
 /// GET VERSION of the YubiKey; `None` where the card is none, and none like it.
 pub(super) fn version(talk: &mut Talk<'_>) -> Result<Option<[u8; 3]>> {
     let response = talk.send(&Command {

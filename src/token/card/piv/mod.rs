@@ -21,6 +21,7 @@ mod write;
 
 use super::apdu::{Failure, Result, Status, Talk, refuse};
 use super::application::{Application, Extent, Identity, Login, Made, Operation};
+use super::transport::Fault;
 use super::{files, tlv};
 use crate::attribute::Attributes;
 use crate::config::Card;
@@ -164,7 +165,7 @@ impl Piv {
         };
         match Content::parse(&value) {
             Ok(content) => Ok(content),
-            Err(Failure::Fault(super::transport::Fault::Error(error))) => {
+            Err(Failure::Fault(Fault::Error(error))) => {
                 let line = format!("{} of the card is left out: {error}", slot.label());
                 log::write(log::Level::Error, &line);
                 Ok(Content {
@@ -322,7 +323,14 @@ impl Piv {
                  or name the file that holds it in card.management_key_file"
             );
         };
-        key.authenticate(talk)?;
+        let by_file = matches!(login.user, Some((User::User, _)));
+        match key.authenticate(talk) {
+            Err(Failure::Fault(Fault::Error(wrong))) if by_file => {
+                // The caller has given no PIN: it is not that which is incorrect.
+                return Err(wrong.with_rv(CKR_USER_NOT_LOGGED_IN).into());
+            }
+            done => done?,
+        };
         self.administrator = true;
         Ok(())
     }
@@ -355,7 +363,7 @@ impl Piv {
         for (attribute, is) in [
             (CKA_TOKEN, true),
             (CKA_PRIVATE, kind.private),
-            (CKA_MODIFIABLE, true),
+            (CKA_MODIFIABLE, false),
             (CKA_COPYABLE, true),
             (CKA_DESTROYABLE, true),
         ] {
@@ -512,9 +520,14 @@ impl Application for Piv {
     fn end_login(&mut self, talk: &mut Talk<'_>) -> Result<()> {
         // Who logs in again wants to see what is new.
         self.forget_reading();
-        self.administrator = false;
+        let administrator = std::mem::take(&mut self.administrator);
         let pin = self.pin(talk)?;
-        commands::end_login(talk, pin)
+        match commands::end_login(talk, pin) {
+            Ok(()) if !administrator => Ok(()),
+            // The right to write, and on some cards the PIN too, end with the selection only.
+            Ok(()) | Err(Failure::Refused { .. }) => commands::leave(talk),
+            Err(failure) => Err(failure),
+        }
     }
 
     fn operate(
@@ -607,14 +620,21 @@ impl Application for Piv {
         if let Some(puk) = old.puk {
             admin::check_puk(talk, puk)?;
         }
+        let mut replaced = None;
         if let (Some(old), Some(new)) = (&old.key, &new.key) {
             let algorithm = old.authenticate(talk)?;
             new.install(talk, algorithm)?;
+            replaced = Some((old, algorithm));
         }
-        match (old.puk, new.puk) {
-            (Some(old), Some(new)) => commands::change(talk, Reference::Puk, old, new),
-            _ => Ok(()),
+        let (Some(old), Some(new)) = (old.puk, new.puk) else {
+            return Ok(());
+        };
+        let changed = commands::change(talk, Reference::Puk, old, new);
+        if let (Err(_), Some((key, algorithm))) = (&changed, replaced) {
+            // All or nothing: the old pair works on.
+            key.install(talk, algorithm)?;
         }
+        changed
     }
 
     fn generate(

@@ -20,7 +20,7 @@ use crate::token::card::tlv;
 use crate::token::card::transport::Fault;
 use crate::token::{CHIP_KEY, Change, FREE_KEY, NewObject, ObjectId, never_leaves};
 use cryptoki_sys::*;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What fills a FASC-N that means nothing: no agency, no card of a government (SP 800-73-4 Part 1,
 /// 3.1.2; the value that software without one writes).
@@ -496,8 +496,25 @@ impl Piv {
                 Ok(())
             }
             Err(failure) => Err(failure),
-            Ok(_) => Ok(()),
+            Ok(_) => self.bury(talk, reference),
         }
+    }
+
+    /// A card that tells of keys without certificates would tell of the one that nobody knows: a
+    /// record without objects says that there is none.
+    fn bury(&mut self, talk: &mut Talk<'_>, reference: u8) -> Result<()> {
+        let Some(slot) = KeySlot::of(reference) else {
+            return Ok(());
+        };
+        let empty = self.content(talk, slot)?.is_empty();
+        if !empty || self.metadata(talk, slot)?.is_empty() {
+            return Ok(());
+        }
+        let mut grave = Content::default();
+        grave.take(CKO_PRIVATE_KEY)?;
+        commands::put(talk, slot.container, &grave.to_value()?)?;
+        self.contents.insert(reference, grave);
+        Ok(())
     }
 
     /// Everything is removed, and the card gets a number of its own. Its keys are overwritten.
@@ -521,14 +538,20 @@ impl Piv {
         self.administrator = true;
         self.read_contents(talk)?;
         let mut plan = Plan::default();
+        // Others may have made keys in the main places that nothing tells of.
+        let mut keys: BTreeSet<u8> = slots::main().map(|slot| slot.reference).collect();
         for (reference, content) in &self.contents {
             if content.is_empty() || *reference == slots::ATTESTATION.reference {
                 continue;
             }
             plan.contents.insert(*reference, Content::default());
             if content.has(CKO_PRIVATE_KEY) || content.is_without_objects() {
-                plan.keys.push(*reference);
+                keys.insert(*reference);
             }
+        }
+        // First, for afterwards nothing tells of them: who begins again finds what is left.
+        for reference in keys {
+            self.destroy_key(talk, reference)?;
         }
         for kind in DATA_OBJECTS {
             let kept = [slots::DISCOVERY, slots::KEY_HISTORY, slots::CHUID].contains(kind);
