@@ -180,7 +180,7 @@ fn forks_under_load() {
                     }
                 });
             }
-            // The virtual card has memory for some hundred logins until it is reset.
+            // The virtual card keeps something of each operation in its memory until a reset.
             let rounds = if world.kind.removable { 20 } else { 100 };
             for round in 0..rounds {
                 let child = world.start(|| {

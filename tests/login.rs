@@ -764,7 +764,7 @@ fn context_specific_login() {
         let token = world.token();
         let session = token.user();
         for on_token in [false, false, true, true] {
-            let (_, key) = session
+            let (public, key) = session
                 .generate_key_pair(
                     CKM_EC_KEY_PAIR_GEN,
                     &on(on_token).set(CKA_EC_PARAMS, Curve::P256.params),
@@ -783,6 +783,7 @@ fn context_specific_login() {
             session.login(CKU_CONTEXT_SPECIFIC, USER_PIN).unwrap();
             session.sign_rest(b"data").unwrap();
             session.destroy(key).unwrap();
+            session.destroy(public).unwrap();
         }
     });
 }
