@@ -185,6 +185,11 @@ impl<'a> Card<'a> {
 
     fn ask_applet(&mut self, apdu: &[u8]) -> Result<Vec<u8>, u16> {
         let command = CommandView::try_from(apdu).map_err(|_| WRONG_LENGTH)?;
+        // Trussed leaves something of each login in the working memory. A card may end its logins when
+        // the application is selected (ISO 7816-4, 5.4), and this one does where it must.
+        if apdu.get(1) == Some(&SELECT) && self.chip.is_crowded() {
+            self.applet = self.chip.power_up();
+        }
         let mut reply = heapless::Vec::<u8, LONGEST>::new();
         let applet = &mut self.applet;
         let respond = AssertUnwindSafe(|| applet.respond(command, &mut reply));

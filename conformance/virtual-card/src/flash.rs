@@ -11,6 +11,8 @@ use trussed::virt::StorageConfig;
 
 const BLOCK: usize = 512;
 const BLOCKS: usize = 1024;
+/// With less than this no more than a few logins go on.
+pub const FEW_BLOCKS: usize = BLOCKS / 4;
 
 /// What is in the file, and the file, which is written at once; memory without one loses it.
 struct Flash {

@@ -252,6 +252,12 @@ impl Chip<'_> {
 }
 
 impl<'a> Chip<'a> {
+    /// Whether its working memory is nearly full.
+    pub fn is_crowded(&self) -> bool {
+        let left = self.store.volatile.available_blocks();
+        left.is_ok_and(|left| left < flash::FEW_BLOCKS)
+    }
+
     /// The applet as it is after power has come: nobody is logged in.
     ///
     /// A channel of Trussed serves one client and is borrowed for good, so each costs 2.5 kB.

@@ -7,6 +7,7 @@
 //! | `content` | a certificate's data object, and the PKCS#11 objects that it stands for |
 //! | `record` | attributes for which PIV has no place, beside the certificate |
 //! | `admin` | PUK and card administration key |
+//! | `read` | which data objects there are, and what is in them |
 //! | `write` | making keys, writing and removing objects |
 //!
 //! A key with its certificate is a private key, a public key and a certificate. A key whose
@@ -15,6 +16,7 @@
 mod admin;
 mod commands;
 mod content;
+mod read;
 mod record;
 mod slots;
 mod write;
@@ -26,18 +28,15 @@ use super::{files, tlv};
 use crate::attribute::Attributes;
 use crate::config::Card;
 use crate::crypto::KeySpec;
-use crate::log;
 use crate::token::{Change, NewObject, ObjectId, Stored, User};
 use admin::{Key, SoPin};
 use commands::Reference;
 use content::Content;
 use cryptoki_sys::*;
-use der::Encode;
-use der::asn1::ObjectIdentifier;
-use slots::{DATA_OBJECTS, DataObject, KeySlot};
+use read::Reading;
+use slots::{DATA_OBJECTS, KeySlot};
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
 use zeroize::Zeroizing;
 
 /// Application identifier, without the version (SP 800-73-4 Part 1, 2.2).
@@ -56,12 +55,6 @@ const MANY_TRIES: u8 = 3;
 const GUID: u32 = 0x34;
 const FASC_N: u32 = 0x30;
 const APPLICATION_LABEL: u32 = 0x50;
-/// How long a reading serves another look: a client finds a certificate, logs in, and finds its key.
-/// What others write is seen that much later, which the token takes into account.
-const LATELY: Duration = Duration::from_secs(5);
-/// The oldest YubiKey that says what keys it has.
-const METADATA_SINCE: [u8; 3] = [5, 3, 0];
-
 /// The application on one card.
 struct Piv {
     /// What it calls itself.
@@ -86,17 +79,11 @@ struct Piv {
     algorithms: BTreeMap<ObjectId, u8>,
 }
 
-/// A reading of the certificates' data objects.
-struct Reading {
-    since: Instant,
-    history: Option<Zeroizing<Vec<u8>>>,
-}
-
 /// Has every decoder read these bytes, and the objects that come of them looked at.
 #[cfg(fuzzing)]
 pub(super) fn decode(bytes: &[u8]) {
     drop(open(bytes, &Card::default()));
-    let _ = on_card(bytes);
+    let _ = read::on_card(bytes);
     let _ = asked_for(bytes);
     let _ = commands::response_of(bytes);
     for spec in commands::specs() {
@@ -151,158 +138,6 @@ impl Piv {
         Ok(pin)
     }
 
-    fn version(&mut self, talk: &mut Talk<'_>) -> Result<Option<[u8; 3]>> {
-        match self.version {
-            Some(known) => Ok(known),
-            None => Ok(*self.version.insert(commands::version(talk)?)),
-        }
-    }
-
-    /// Reads one certificate's data object. What cannot be understood is left out, and said.
-    fn read_content(&self, talk: &mut Talk<'_>, slot: KeySlot) -> Result<Content> {
-        let Some(value) = commands::get(talk, slot.container)? else {
-            return Ok(Content::default());
-        };
-        match Content::parse(&value) {
-            Ok(content) => Ok(content),
-            Err(Failure::Fault(Fault::Error(error))) => {
-                let line = format!("{} of the card is left out: {error}", slot.label());
-                log::write(log::Level::Error, &line);
-                Ok(Content {
-                    strange: true,
-                    ..Content::default()
-                })
-            }
-            Err(failure) => Err(failure),
-        }
-    }
-
-    /// Reads the certificates' data objects: those that every card has, and as many retired ones as
-    /// the key history says. A YubiKey keeps no history: there each is asked for.
-    fn read_contents(&mut self, talk: &mut Talk<'_>) -> Result<()> {
-        let since = Instant::now();
-        let mut contents = BTreeMap::new();
-        for slot in slots::main() {
-            contents.insert(slot.reference, self.read_content(talk, slot)?);
-        }
-        let history = commands::get(talk, slots::KEY_HISTORY.tag)?;
-        let mut expected = match &history {
-            Some(history) => on_card(history),
-            None if self.version(talk)?.is_some() => usize::from(slots::RETIRED_COUNT),
-            None => 0,
-        };
-        for slot in slots::retired() {
-            if expected == 0 {
-                break;
-            }
-            let content = self.read_content(talk, slot)?;
-            if !content.is_empty() || history.is_none() {
-                expected -= 1;
-            }
-            contents.insert(slot.reference, content);
-        }
-        for slot in slots::main() {
-            let known = contents.get(&slot.reference).is_some_and(|c| !c.is_empty());
-            if !known && let Some(content) = self.content_by_metadata(talk, slot)? {
-                contents.insert(slot.reference, content);
-            }
-        }
-        if self.version(talk)?.is_some() {
-            let maker = self.read_content(talk, slots::ATTESTATION)?;
-            if let Some(certificate) = &maker.certificate {
-                let content = Content::of_maker(slots::ATTESTATION, certificate)?;
-                contents.insert(slots::ATTESTATION.reference, content);
-            }
-        }
-        self.contents = contents;
-        self.algorithms.clear();
-        self.reading = Some(Reading { since, history });
-        Ok(())
-    }
-
-    /// What is in the certificates' data objects is not known any more.
-    fn forget_reading(&mut self) {
-        self.reading = None;
-        self.algorithms.clear();
-    }
-
-    /// The value of a data object; that of the key history has been read with the certificates.
-    fn value(&self, talk: &mut Talk<'_>, kind: &DataObject) -> Result<Option<Zeroizing<Vec<u8>>>> {
-        match &self.reading {
-            Some(reading) if kind.tag == slots::KEY_HISTORY.tag => Ok(reading.history.clone()),
-            _ => commands::get(talk, kind.tag),
-        }
-    }
-
-    /// The algorithm by which a key is used.
-    fn algorithm(&mut self, talk: &mut Talk<'_>, slot: KeySlot, id: &ObjectId) -> Result<u8> {
-        if let Some(known) = self.algorithms.get(id) {
-            return Ok(*known);
-        }
-        let content = self.content(talk, slot)?;
-        let is_there = content.has(CKO_PRIVATE_KEY) && content.id(slot, CKO_PRIVATE_KEY) == *id;
-        let Some(public) = content.public().filter(|_| is_there) else {
-            return refuse!(
-                CKR_KEY_HANDLE_INVALID,
-                "the key, or its certificate, is not on the card any more"
-            );
-        };
-        let algorithm = commands::algorithm_of(&commands::spec_of(&public))?;
-        self.algorithms.insert(*id, algorithm);
-        Ok(algorithm)
-    }
-
-    /// What a YubiKey says of a key; nothing where there is none, or no YubiKey.
-    fn metadata(&mut self, talk: &mut Talk<'_>, slot: KeySlot) -> Result<Zeroizing<Vec<u8>>> {
-        let version = self.version(talk)?;
-        if self.silent || version.is_none_or(|version| version < METADATA_SINCE) {
-            return Ok(Zeroizing::default());
-        }
-        let metadata = commands::metadata(talk, slot.reference)?;
-        // A card that says yes and nothing more has no metadata.
-        self.silent = metadata.as_ref().is_some_and(|said| said.is_empty());
-        Ok(metadata.unwrap_or_default())
-    }
-
-    /// What a YubiKey knows of a key that has no certificate yet.
-    fn content_by_metadata(
-        &mut self,
-        talk: &mut Talk<'_>,
-        slot: KeySlot,
-    ) -> Result<Option<Content>> {
-        let metadata = self.metadata(talk, slot)?;
-        let Ok(objects) = tlv::all(&metadata) else {
-            return Ok(None);
-        };
-        let (Some([algorithm]), Some(public)) = (tlv::find(&objects, 1), tlv::find(&objects, 4))
-        else {
-            return Ok(None);
-        };
-        let specs = commands::specs();
-        let Some(spec) = specs
-            .into_iter()
-            .find(|spec| commands::algorithm_of(spec).is_ok_and(|known| known == *algorithm))
-        else {
-            return Ok(None);
-        };
-        let public = commands::public_of(public, &spec)?;
-        let mut content = Content::default();
-        content.set_public(&public)?;
-        for class in [CKO_PRIVATE_KEY, CKO_PUBLIC_KEY] {
-            content.put_derived(slot, class)?;
-        }
-        Ok(Some(content))
-    }
-
-    /// What lies in the place of a key; read now where it has not been.
-    fn content(&mut self, talk: &mut Talk<'_>, slot: KeySlot) -> Result<&Content> {
-        if !self.contents.contains_key(&slot.reference) {
-            let content = self.read_content(talk, slot)?;
-            self.contents.insert(slot.reference, content);
-        }
-        Ok(self.contents.entry(slot.reference).or_default())
-    }
-
     /// Makes sure that the card takes what is written: mutual authentication with 9B.
     fn administer(&mut self, talk: &mut Talk<'_>, login: &Login) -> Result<()> {
         if self.administrator {
@@ -334,66 +169,6 @@ impl Piv {
         self.administrator = true;
         Ok(())
     }
-
-    /// Every key, certificate and data object with its place.
-    fn objects(&self) -> Result<Vec<(KeySlot, Stored)>> {
-        let mut all: Vec<(KeySlot, Stored)> = Vec::new();
-        for (reference, content) in &self.contents {
-            let Some(slot) = KeySlot::of(*reference) else {
-                continue;
-            };
-            for mut object in content.objects(slot)? {
-                // The same certificate may lie in two places.
-                while all.iter().any(|(_, other)| other.id == object.id) {
-                    let [.., last] = &mut object.id;
-                    *last = last.wrapping_add(1);
-                }
-                all.push((slot, object));
-            }
-        }
-        Ok(all)
-    }
-
-    fn data_object(&self, talk: &mut Talk<'_>, kind: &DataObject) -> Result<Option<Stored>> {
-        let Some(value) = self.value(talk, kind)? else {
-            return Ok(None);
-        };
-        let mut attributes = Attributes::new();
-        attributes.set_ulong(CKA_CLASS, CKO_DATA);
-        for (attribute, is) in [
-            (CKA_TOKEN, true),
-            (CKA_PRIVATE, kind.private),
-            (CKA_MODIFIABLE, false),
-            (CKA_COPYABLE, true),
-            (CKA_DESTROYABLE, true),
-        ] {
-            attributes.set_bool(attribute, is);
-        }
-        attributes.set(CKA_LABEL, kind.name.as_bytes());
-        attributes.set(CKA_APPLICATION, MANUFACTURER.as_bytes());
-        attributes.set(CKA_OBJECT_ID, object_id(kind)?);
-        attributes.set(CKA_VALUE, value.as_slice());
-        let mut id = ObjectId::default();
-        let name = [0, CKO_DATA as u8]
-            .into_iter()
-            .chain(kind.tag.to_be_bytes());
-        for (to, from) in id.iter_mut().zip(name) {
-            *to = from;
-        }
-        Ok(Some(Stored { id, attributes }))
-    }
-}
-
-/// The object identifier of a data object, DER.
-fn object_id(kind: &DataObject) -> Result<Vec<u8>> {
-    let arcs = [2, 16, 840, 1, 101, 3, 7].iter().chain(kind.oid).copied();
-    let der = ObjectIdentifier::from_arcs(arcs)
-        .ok()
-        .and_then(|oid| oid.to_der().ok());
-    match der {
-        Some(der) => Ok(der),
-        None => refuse!(CKR_GENERAL_ERROR, "a data object has no identifier"),
-    }
 }
 
 /// The PIN that a discovery object asks for (Part 1, 3.2.6).
@@ -404,16 +179,6 @@ fn asked_for(discovery: &[u8]) -> Reference {
         Some([rules, 0x20]) if rules & 0x20 != 0 => Reference::GlobalPin,
         _ => Reference::Pin,
     }
-}
-
-/// keysWithOnCardCerts and keysWithOffCardCerts of the key history (Part 1, 3.3.3).
-fn on_card(history: &[u8]) -> usize {
-    let objects = tlv::all(history).unwrap_or_default();
-    let count = |tag| match tlv::find(&objects, tag) {
-        Some([count]) => usize::from(*count),
-        _ => 0,
-    };
-    count(0xc1).min(usize::from(slots::RETIRED_COUNT))
 }
 
 impl Application for Piv {
@@ -467,8 +232,7 @@ impl Application for Piv {
         extent: Extent,
         user: Option<User>,
     ) -> Result<Vec<Stored>> {
-        let lately = |reading: &Reading| reading.since.elapsed() < LATELY;
-        if !self.reading.as_ref().is_some_and(lately) {
+        if !self.reading.as_ref().is_some_and(Reading::is_fresh) {
             self.read_contents(talk)?;
         }
         let mut objects: Vec<_> = self
@@ -697,6 +461,7 @@ fn check_new_pin(pin: &[u8]) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
+    use super::read::on_card;
     use super::*;
     use proptest::prelude::*;
 

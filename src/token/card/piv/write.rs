@@ -3,12 +3,13 @@
 //! What belongs to one key lies in one data object and is written at once: a card that is pulled out
 //! has the old or the new. A change of several data objects is taken back where one fails.
 
+use super::Piv;
 use super::admin::SoPin;
 use super::commands;
 use super::content::Content;
+use super::read::{object_id, on_card};
 use super::record::{self, CardRecord};
 use super::slots::{self, DATA_OBJECTS, DataObject, KeySlot};
-use super::{Piv, object_id};
 use crate::attribute::Attributes;
 use crate::crypto::{Curve, KeySpec, PublicParts, engine, trim};
 use crate::error::Error;
@@ -475,7 +476,7 @@ impl Piv {
         };
         let taken = slots::retired().filter(is_taken).count();
         let history = commands::get(talk, slots::KEY_HISTORY.tag)?;
-        let told = history.as_ref().map(|history| super::on_card(history));
+        let told = history.as_ref().map(|history| on_card(history));
         if told == Some(taken) || (told.is_none() && self.version(talk)?.is_some()) {
             return Ok(());
         }
