@@ -86,7 +86,9 @@ impl Piv {
             }
             contents.insert(slot.reference, content);
         }
-        for slot in slots::main() {
+        // Where this module has made the card empty, what it has not noted is nothing.
+        let managed = self.managed;
+        for slot in slots::main().filter(|_| !managed) {
             let known = contents.get(&slot.reference).is_some_and(|c| !c.is_empty());
             if !known && let Some(content) = self.content_by_metadata(talk, slot)? {
                 contents.insert(slot.reference, content);

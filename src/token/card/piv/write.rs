@@ -508,7 +508,7 @@ impl Piv {
             return Ok(());
         };
         let empty = self.content(talk, slot)?.is_empty();
-        if !empty || self.metadata(talk, slot)?.is_empty() {
+        if self.managed || !empty || self.metadata(talk, slot)?.is_empty() {
             return Ok(());
         }
         let mut grave = Content::default();
