@@ -1,8 +1,9 @@
-//! One reader and the card in it: finding the application, keeping it selected and verified, and
-//! what to do when another program was there in between or the card is gone.
+//! One reader and the card in it: visits one after the other, what is kept of a login, and what to do
+//! when the card was reset or is gone.
 
-use super::apdu::{Command, Expected, Failure, Result as Told, Status, Talk, error_of, refuse};
-use super::application::{Application, Identity, Login, Row};
+use super::apdu::{Failure, Result as Told, Talk, error_of, refuse};
+use super::application::{Identity, Login, Row};
+use super::conversation::{Conversation, Found, Selection, Visit, is_doubtful};
 use super::transport::{Channel, Fault, Presence, Reader};
 use crate::config;
 use crate::error::{Error, Result, fail};
@@ -15,10 +16,6 @@ use std::sync::{Arc, Mutex};
 
 /// How often a card may be reset by others before we give up.
 const TRIES: usize = 8;
-/// SELECT by name, with the description of the application and without.
-const SELECT: [u8; 3] = [0xa4, 0x04, 0x00];
-const SELECT_ONLY: [u8; 3] = [0xa4, 0x04, 0x0c];
-
 /// A reader with the card in it.
 pub(super) struct Card {
     reader: Arc<dyn Reader>,
@@ -58,18 +55,6 @@ struct State {
     login: Login,
 }
 
-/// What is known of the card's state.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-enum Selection {
-    /// It was reset, or the way to it is new: it may even be another card.
-    #[default]
-    Unknown,
-    /// It is the same card. Another program may have selected something else.
-    Doubtful,
-    /// The application is selected, and who is logged in is verified, as far as we know.
-    Valid,
-}
-
 /// How a visit begins.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Beginning {
@@ -81,15 +66,6 @@ enum Beginning {
     /// counter of wrong tries back.
     ForPin,
 }
-
-struct Found {
-    row: &'static Row,
-    application: Box<dyn Application>,
-    identity: Arc<Identity>,
-}
-
-/// What is done in one visit.
-type Visit<'a, T> = dyn FnMut(&mut Talk<'_>, &mut dyn Application, &mut Login) -> Told<T> + 'a;
 
 impl Card {
     pub(super) fn new(
@@ -331,142 +307,6 @@ impl Card {
     }
 }
 
-struct Conversation<'a, 'b> {
-    talk: &'a mut Talk<'b>,
-    applications: &'a [&'static Row],
-    rules: &'a config::Card,
-    found: &'a mut Option<Found>,
-    stranger: &'a mut bool,
-    selection: &'a mut Selection,
-    login: &'a mut Login,
-    login_lost: &'a AtomicBool,
-    /// Who is logged in is verified where the application is selected.
-    resumes: bool,
-}
-
-impl Conversation<'_, '_> {
-    fn hold<T>(mut self, visit: &mut Visit<'_, T>) -> Told<T> {
-        let fresh = *self.selection != Selection::Valid;
-        if fresh {
-            self.select()?;
-        }
-        match self.run(visit) {
-            // Another program may have selected something else, or ended our login. A PIN is not
-            // among what is tried once more.
-            Err(Failure::Refused { .. }) if !fresh && !self.talk.has_untaken() => {
-                *self.selection = Selection::Doubtful;
-                self.select()?;
-                self.run(visit)
-            }
-            told => told,
-        }
-    }
-
-    fn run<T>(&mut self, visit: &mut Visit<'_, T>) -> Told<T> {
-        match self.found {
-            Some(found) => visit(self.talk, &mut *found.application, self.login),
-            None => refuse!(CKR_TOKEN_NOT_RECOGNIZED, "no application was found"),
-        }
-    }
-
-    /// Selects the application, and verifies the PIN of who is logged in. After a reset the card may
-    /// be another one: it has to say who it is before it gets the PIN.
-    fn select(&mut self) -> Told<()> {
-        let before = std::mem::take(self.selection);
-        let Some(found) = self.found else {
-            *self.found = Some(self.find()?);
-            *self.selection = Selection::Valid;
-            return Ok(());
-        };
-        if select(self.talk, found.row)?.is_err() {
-            return Err(Fault::Removed.into());
-        }
-        found.application.selected();
-        if before == Selection::Unknown && found.application.identity(self.talk)? != *found.identity
-        {
-            return Err(Fault::Removed.into());
-        }
-        *self.selection = Selection::Valid;
-        let Some((user, pin)) = self.login.user.as_ref().filter(|_| self.resumes) else {
-            return Ok(());
-        };
-        if self.login.doubted {
-            return self.lose_login("a wrong PIN has ended it");
-        }
-        let verified = found.application.resume(self.talk, *user, pin);
-        self.login.doubted = is_doubtful(&verified);
-        if let Err(Failure::Fault(Fault::Error(refusal))) = verified {
-            // Another try would be another wrong one.
-            return self.lose_login(refusal.reason());
-        }
-        verified
-    }
-
-    /// Ends the login that the card does not have any more.
-    fn lose_login(&mut self, why: &str) -> Told<()> {
-        *self.login = Login::default();
-        self.login_lost.store(true, Ordering::Release);
-        refuse!(
-            CKR_USER_NOT_LOGGED_IN,
-            "the login on the card is over: {why}; log in again"
-        )
-    }
-
-    fn find(&mut self) -> Told<Found> {
-        let mut settled = true;
-        for row in self.applications {
-            let answer = match select(self.talk, row)? {
-                Ok(answer) => answer,
-                Err(status) => {
-                    settled &= status == Status::NOT_FOUND;
-                    continue;
-                }
-            };
-            let mut application = (row.open)(&answer, self.rules);
-            let identity = Arc::new(application.identity(self.talk)?);
-            return Ok(Found {
-                row,
-                application,
-                identity,
-            });
-        }
-        *self.stranger = settled;
-        refuse!(
-            CKR_TOKEN_NOT_RECOGNIZED,
-            "the card does not let its application be selected"
-        )
-    }
-}
-
-/// Whether the card may have counted a wrong PIN.
-fn is_doubtful(told: &Told<()>) -> bool {
-    match told {
-        Err(Failure::Fault(Fault::Error(error))) => {
-            matches!(error.rv(), CKR_PIN_INCORRECT | CKR_PIN_LOCKED)
-        }
-        Err(Failure::Fault(Fault::Reset)) => true,
-        _ => false,
-    }
-}
-
-/// SELECT by name (ISO 7816-4, 7.1.1): the application's answer, or why it cannot be selected.
-fn select(talk: &mut Talk<'_>, row: &Row) -> Told<std::result::Result<Vec<u8>, Status>> {
-    let (header, response) = match row.described {
-        true => (SELECT, Expected::Short),
-        false => (SELECT_ONLY, Expected::Nothing),
-    };
-    let response = talk.send(&Command {
-        what: "the selection of its application",
-        header,
-        data: row.aid,
-        response,
-    })?;
-    Ok(match response.status {
-        Status::DONE => Ok(response.data.to_vec()),
-        status => Err(status),
-    })
-}
-
 impl Card {
     /// Who the card is.
     pub(super) fn identity(&self) -> Result<Arc<Identity>> {
@@ -571,6 +411,7 @@ impl Card {
 
 #[cfg(test)]
 mod tests {
+    use super::super::apdu::{Command, Expected};
     use super::super::application::TABLE;
     use super::*;
 

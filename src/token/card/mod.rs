@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `token` | a card as a token: what can be seen, logins, session objects |
 //! | `key` | signing and decrypting: padding here, the private operation there |
-//! | `card` | one reader: finding the application, keeping it, recovering |
+//! | `card` | one reader: visits to the card in it, recovering |
+//! | `conversation` | one transaction: finding the application, keeping it selected and verified |
 //! | `application` | what a card can be, and the table of those that are known |
 //! | `piv` | PIV |
 //! | `hpki` | the card of the healthcare PKI |
@@ -19,6 +20,7 @@ mod apdu;
 mod application;
 #[expect(clippy::module_inception)]
 mod card;
+mod conversation;
 mod device;
 mod files;
 #[cfg(fuzzing)]
