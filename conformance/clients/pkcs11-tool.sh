@@ -20,7 +20,7 @@ curves=(p256 p384)
 in_chip || curves+=(p521)
 # Private keys that come from outside, data objects that are there from the start, and tries of a PIN.
 written=1 data=0 tries=10
-! on_card || written=0 data=4 tries=3
+! on_card || written=0 data=3 tries=3
 
 # The tool chooses the key of a signature by id alone.
 declare -A ID=([rsa]=31 [p256]=32 [p384]=33 [p521]=34 [outside]=10)
