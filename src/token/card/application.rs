@@ -139,7 +139,7 @@ pub(super) trait Application: Send {
     /// CKF_USER_PIN_… flags, without spending a try.
     fn pin_flags(&mut self, talk: &mut Talk<'_>) -> Result<CK_FLAGS>;
 
-    /// What can be seen now.
+    /// What can be seen now; private objects too, of which the token shows what it may.
     fn read(
         &mut self,
         talk: &mut Talk<'_>,

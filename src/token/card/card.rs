@@ -157,12 +157,8 @@ impl Card {
         beginning: Beginning,
         visit: &mut Visit<'_, T>,
     ) -> Result<T> {
-        let known = self.removals();
-        if state.removals != known {
-            *state = State {
-                removals: known,
-                ..State::default()
-            };
+        if state.removals != self.removals() {
+            *state = self.fresh();
         }
         if beginning != Beginning::Usual && state.selection == Selection::Valid {
             state.selection = Selection::Doubtful;
@@ -183,6 +179,14 @@ impl Card {
         )
     }
 
+    /// Nothing is known of the card that is there now.
+    fn fresh(&self) -> State {
+        State {
+            removals: self.removals(),
+            ..State::default()
+        }
+    }
+
     /// The card is not there any more.
     fn gone(&self, state: &mut State) -> Error {
         let was_there = state.found.is_some() || state.channel.is_some();
@@ -191,10 +195,7 @@ impl Card {
         if was_there && self.removals() == before {
             self.removals.fetch_add(1, Ordering::AcqRel);
         }
-        *state = State {
-            removals: self.removals(),
-            ..State::default()
-        };
+        *state = self.fresh();
         let (rv, what) = match (was_there, now.card) {
             (true, _) => (CKR_DEVICE_REMOVED, "was taken out"),
             (false, true) => (CKR_DEVICE_ERROR, "does not answer"),
@@ -299,10 +300,7 @@ impl Card {
     pub(super) fn close(&self) {
         self.end_login();
         let mut state = self.state.locked();
-        *state = State {
-            removals: self.removals(),
-            ..State::default()
-        };
+        *state = self.fresh();
         self.note(&state);
     }
 }

@@ -140,9 +140,6 @@ impl Application for Jpki {
             let id = [half.authority_id];
             found.push(objects::authority(&value, &id, half.authority_label)?);
         }
-        if user.is_none() {
-            found.retain(|object| !object.attributes.is(CKA_PRIVATE));
-        }
         Ok(found)
     }
 

@@ -109,6 +109,7 @@ pub(super) fn certificate(value: &[u8], given: &[Given<'_>]) -> Result<Attribute
     let built = attribute::build(Birth::Create, &template, None, None, false)?;
     Ok(complete(built)?.attributes)
 }
+
 /// A key of a card that pads PKCS #1 v1.5 signatures itself and does nothing else with it.
 pub(super) struct Signer<'a> {
     /// CKA_ID of key and certificate.

@@ -82,9 +82,12 @@ impl CardToken {
         // Of before: what is read of a card that comes meanwhile is read once more.
         let removals = self.card.removals();
         let user = self.card.user();
-        let objects = self
+        let mut objects = self
             .card
             .visit_to_read(&mut |talk, application, _| application.read(talk, extent, user))?;
+        if user.is_none() {
+            objects.retain(|object| !object.attributes.is(CKA_PRIVATE));
+        }
         let same = objects.len() == before.len()
             && objects
                 .iter()
@@ -325,15 +328,6 @@ impl Token for CardToken {
 
     fn insert(&self, objects: Vec<NewObject>, replaced: &[ObjectId]) -> Result<Vec<ObjectId>> {
         self.writable()?;
-        let named = |new: &NewObject| {
-            new.attributes
-                .get(CKA_OBJECT_ID)
-                .is_some_and(|id| !id.is_empty())
-        };
-        if objects.iter().any(named) {
-            // It may be one of those that are not read before somebody asks for them.
-            drop(self.read(Extent::Everything, None)?);
-        }
         let done = self.card.visit(&mut |talk, application, login| {
             application.write(talk, login, &objects, replaced)
         });

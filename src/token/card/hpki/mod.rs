@@ -163,7 +163,7 @@ impl Application for Hpki {
         &mut self,
         talk: &mut Talk<'_>,
         _extent: Extent,
-        user: Option<User>,
+        _user: Option<User>,
     ) -> Result<Vec<Stored>> {
         let layout = self.layout(talk)?.clone();
         let signer = Signer {
@@ -185,9 +185,6 @@ impl Application for Hpki {
             if let Some(value) = files::read_object(talk, &place.file, place.offset)? {
                 found.push(objects::authority(&value, id, "Authority of HPKI")?);
             }
-        }
-        if user.is_none() {
-            found.retain(|object| !object.attributes.is(CKA_PRIVATE));
         }
         Ok(found)
     }

@@ -55,6 +55,7 @@ const MANY_TRIES: u8 = 3;
 const GUID: u32 = 0x34;
 const FASC_N: u32 = 0x30;
 const APPLICATION_LABEL: u32 = 0x50;
+
 /// The application on one card.
 struct Piv {
     /// What it calls itself.
@@ -247,9 +248,6 @@ impl Application for Piv {
                 }
                 objects.extend(self.data_object(talk, kind)?);
             }
-        }
-        if user.is_none() {
-            objects.retain(|object| !object.attributes.is(CKA_PRIVATE));
         }
         Ok(objects)
     }

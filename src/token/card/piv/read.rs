@@ -245,14 +245,10 @@ impl Piv {
         attributes.set(CKA_APPLICATION, MANUFACTURER.as_bytes());
         attributes.set(CKA_OBJECT_ID, object_id(kind)?);
         attributes.set(CKA_VALUE, value.as_slice());
-        let mut id = ObjectId::default();
-        let name = [0, CKO_DATA as u8]
-            .into_iter()
-            .chain(kind.tag.to_be_bytes());
-        for (to, from) in id.iter_mut().zip(name) {
-            *to = from;
-        }
-        Ok(Some(Stored { id, attributes }))
+        Ok(Some(Stored {
+            id: kind.id(),
+            attributes,
+        }))
     }
 }
 
@@ -268,12 +264,12 @@ pub(super) fn object_id(kind: &DataObject) -> Result<Vec<u8>> {
     }
 }
 
-/// keysWithOnCardCerts and keysWithOffCardCerts of the key history (Part 1, 3.3.3).
+/// keysWithOnCardCerts of the key history (Part 1, 3.3.3).
 pub(super) fn on_card(history: &[u8]) -> usize {
     let objects = tlv::all(history).unwrap_or_default();
-    let count = |tag| match tlv::find(&objects, tag) {
-        Some([count]) => usize::from(*count),
+    let count = match tlv::find(&objects, 0xc1) {
+        Some([count]) => *count,
         _ => 0,
     };
-    count(0xc1).min(usize::from(slots::RETIRED_COUNT))
+    usize::from(count.min(slots::RETIRED_COUNT))
 }

@@ -1,7 +1,9 @@
 //! The tables of PIV: key references with their certificates, and the other data objects
 //! (NIST SP 800-73-4 Part 1, tables 2 and 4; SP 800-78-4, table 6-2).
 
+use crate::token::ObjectId;
 use crate::token::card::tlv::Tag;
+use cryptoki_sys::CKO_DATA;
 
 /// A place for a key, and the data object for its certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -109,6 +111,18 @@ pub(super) struct DataObject {
     pub(super) oid: &'static [u32],
     /// It is read after the PIN only.
     pub(super) private: bool,
+}
+
+impl DataObject {
+    /// The name of its object: no place of a key, its class, its tag.
+    pub(super) fn id(&self) -> ObjectId {
+        let mut id = ObjectId::default();
+        let name = [0, CKO_DATA as u8].into_iter();
+        for (to, from) in id.iter_mut().zip(name.chain(self.tag.to_be_bytes())) {
+            *to = from;
+        }
+        id
+    }
 }
 
 macro_rules! data_objects {

@@ -125,10 +125,7 @@ impl Piv {
                 CKR_TEMPLATE_INCONSISTENT,
                 "only the key for digital signatures (9C) asks for the PIN each time, and it is taken"
             ),
-            true => refuse!(
-                CKR_DEVICE_MEMORY,
-                "every place for a key on the card is taken"
-            ),
+            true => Err(no_place()),
         }
     }
 
@@ -193,13 +190,7 @@ impl Piv {
                 Err(failure) => return Err(failure),
             }
         }
-        match refusal {
-            Some(refusal) => Err(refusal),
-            None => refuse!(
-                CKR_DEVICE_MEMORY,
-                "every place for a key on the card is taken"
-            ),
-        }
+        Err(refusal.unwrap_or_else(no_place))
     }
 
     /// Notes whose key is to come to a place, so that no other is made there before its objects are
@@ -574,6 +565,11 @@ impl Piv {
     }
 }
 
+fn no_place() -> Failure {
+    let reason = "every place for a key on the card is taken";
+    Error::new(CKR_DEVICE_MEMORY, reason).into()
+}
+
 /// Where the card made this private key.
 fn made_in(object: &NewObject) -> Option<KeySlot> {
     let reference = object.secrets.iter().find(|secret| secret.0 == CHIP_KEY)?;
@@ -620,12 +616,7 @@ fn counted(history: &[u8], taken: usize) -> Vec<u8> {
 
 /// The data object of the standard that an object is.
 fn standard_object(id: &ObjectId) -> Option<&'static DataObject> {
-    let (head, rest) = id.split_first_chunk::<2>()?;
-    let tag = u32::from_be_bytes(*rest.first_chunk()?);
-    let of_the_standard = *head == [0, CKO_DATA as u8];
-    DATA_OBJECTS
-        .iter()
-        .find(|kind| of_the_standard && kind.tag == tag)
+    DATA_OBJECTS.iter().find(|kind| kind.id() == *id)
 }
 
 /// The data object of the standard that CKA_OBJECT_ID names.
@@ -666,14 +657,7 @@ fn plan_standard(
         return refuse!(CKR_TEMPLATE_INCOMPLETE, "a data object needs a CKA_VALUE");
     }
     plan.data.push((kind, value.to_vec()));
-    let mut id = ObjectId::default();
-    let name = [0, CKO_DATA as u8]
-        .into_iter()
-        .chain(kind.tag.to_be_bytes());
-    for (to, from) in id.iter_mut().zip(name) {
-        *to = from;
-    }
-    Ok(id)
+    Ok(kind.id())
 }
 
 #[cfg(test)]
