@@ -161,7 +161,9 @@ impl Piv {
         };
         let by_file = matches!(login.user, Some((User::User, _)));
         match key.authenticate(talk) {
-            Err(Failure::Fault(Fault::Error(wrong))) if by_file => {
+            Err(Failure::Fault(Fault::Error(wrong)))
+                if by_file && wrong.rv() == CKR_PIN_INCORRECT =>
+            {
                 // The caller has given no PIN: it is not that which is incorrect.
                 return Err(wrong.with_rv(CKR_USER_NOT_LOGGED_IN).into());
             }
