@@ -556,7 +556,8 @@ fn a_slow_card_is_waited_for() {
         let within = |job: &dyn Fn()| {
             let start = Instant::now();
             job();
-            assert!(start.elapsed() >= late);
+            let took = start.elapsed();
+            assert!(took >= late, "{took:?}, {:x?}", card.log());
         };
         card.hang_at(VERIFY, late);
         within(&|| session.login(CKU_USER, USER).unwrap());
