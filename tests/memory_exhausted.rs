@@ -13,8 +13,8 @@ mod common;
 
 use common::*;
 use std::cell::Cell;
-use std::sync::Barrier;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Barrier, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -536,14 +536,21 @@ fn threads_run_out_together() {
         let pair = keeper.ec(Curve::P256);
         let (together, done) = (Barrier::new(THREADS + 1), AtomicBool::new(false));
         let (calls, odd) = (AtomicU64::new(0), AtomicU64::new(CKR_OK));
+        // Held by each call, and by who takes the memory: one that took what the calls inside were
+        // just giving back from the ballast would leave them nothing to end on.
+        let gate = RwLock::new(());
         thread::scope(|scope| {
             for _ in 0..THREADS {
-                let (together, done, calls, odd) = (&together, &done, &calls, &odd);
+                let (together, done, calls, odd, gate) = (&together, &done, &calls, &odd, &gate);
                 scope.spawn(move || {
                     let session = token.session();
                     let (module, handle) = (session.module, session.handle);
                     let mut mechanism = Mech::new(CKM_ECDSA_SHA256).raw();
-                    let note = |result: Result<(), Rv>| {
+                    let call = |call: &mut dyn FnMut() -> Result<(), Rv>| {
+                        let result = {
+                            let _inside = gate.read();
+                            call()
+                        };
                         calls.fetch_add(1, Ordering::Relaxed);
                         if let Err(Rv(code)) = result
                             && code != CKR_HOST_MEMORY
@@ -559,25 +566,27 @@ fn threads_run_out_together() {
                     let (mut out, mut text) = ([0u8; 64], [0u8; 4]);
                     while !done.load(Ordering::Relaxed) {
                         let mut len = 64;
-                        if note(try_call!(
-                            module,
-                            C_SignInit(handle, &mut mechanism, pair.private)
-                        )) {
+                        if call(&mut || {
+                            try_call!(module, C_SignInit(handle, &mut mechanism, pair.private))
+                        }) {
                             let (out, text) = (out.as_mut_ptr(), text.as_mut_ptr());
                             // Refused before it began, it goes on.
-                            while !note(try_call!(module, C_Sign(handle, text, 4, out, &mut len)))
-                                && !done.load(Ordering::Relaxed)
+                            while !call(&mut || {
+                                try_call!(module, C_Sign(handle, text, 4, out, &mut len))
+                            }) && !done.load(Ordering::Relaxed)
                             {
                                 thread::yield_now();
                             }
                         }
                         let flags = CKF_SERIAL_SESSION;
                         let mut other = 0;
-                        if note(try_call!(
-                            module,
-                            C_OpenSession(token.slot, flags, null_mut(), None, &mut other)
-                        )) {
-                            while !note(try_call!(module, C_CloseSession(other)))
+                        if call(&mut || {
+                            try_call!(
+                                module,
+                                C_OpenSession(token.slot, flags, null_mut(), None, &mut other)
+                            )
+                        }) {
+                            while !call(&mut || try_call!(module, C_CloseSession(other)))
                                 && !done.load(Ordering::Relaxed)
                             {
                                 thread::yield_now();
@@ -596,8 +605,10 @@ fn threads_run_out_together() {
                 }
             };
             for _ in 0..ROUNDS {
-                // Who takes what the ballast gives back, too, leaves the calls nothing to end on.
-                let full = Full::take();
+                let full = {
+                    let _outside = gate.write();
+                    Full::take()
+                };
                 let_them_call(5);
                 drop(full);
                 let_them_call(2);
