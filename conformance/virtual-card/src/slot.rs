@@ -253,7 +253,8 @@ impl Slot {
     fn wait(&self, stream: Option<&TcpStream>, until: Option<Instant>) -> Result<(), End> {
         loop {
             let left = until.map(|until| until.saturating_duration_since(Instant::now()));
-            let timeout = left.map_or(-1, |left| left.as_millis() as libc::c_int);
+            // Rounded up: what is to come late never comes early.
+            let timeout = left.map_or(-1, |left| left.as_micros().div_ceil(1000) as libc::c_int);
             let poll = |fd| libc::pollfd {
                 fd,
                 events: libc::POLLIN,
@@ -267,7 +268,7 @@ impl Slot {
             if !self.inserted() {
                 return Err(End::Pulled);
             }
-            if fds[0].revents != 0 || left.is_some_and(|left| left < Duration::from_millis(1)) {
+            if fds[0].revents != 0 || left.is_some_and(|left| left.is_zero()) {
                 return Ok(());
             }
         }
