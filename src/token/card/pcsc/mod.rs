@@ -285,40 +285,38 @@ impl Home {
 }
 
 impl View {
-    /// Asks pcscd, once more with a new context where the one at hand is void. `None` where there
-    /// is nobody to ask.
+    /// Asks pcscd, once more with a new context where it fails with the one at hand: that is void, or
+    /// pcscd has too much to do. `None` where there is nobody to ask.
     fn ask<T>(
         &mut self,
         api: Api,
         mut question: impl FnMut(&mut Context) -> Outcome<T>,
     ) -> Option<T> {
-        for _ in 0..2 {
+        let mut attempt = || {
             let context = match &mut self.context {
                 Some(context) => context,
-                none => match api.establish() {
-                    Ok(new) => {
-                        self.life += 1;
-                        self.refused = None;
-                        none.insert(new)
-                    }
-                    Err(code) => {
-                        self.complain(code);
-                        return None;
-                    }
-                },
-            };
-            match question(context) {
-                Ok(answer) => return Some(answer),
-                Err(code) => {
-                    self.context = None;
-                    if !says_down(code) {
-                        self.complain(code);
-                        return None;
-                    }
+                none => {
+                    let new = api.establish()?;
+                    self.life += 1;
+                    none.insert(new)
                 }
+            };
+            let answer = question(context);
+            if answer.is_err() {
+                self.context = None;
+            }
+            answer
+        };
+        match attempt().or_else(|_| attempt()) {
+            Ok(answer) => {
+                self.refused = None;
+                Some(answer)
+            }
+            Err(code) => {
+                self.complain(code);
+                None
             }
         }
-        None
     }
 
     /// One line, not one each time that somebody looks.
