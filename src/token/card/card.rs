@@ -3,7 +3,7 @@
 
 use super::apdu::{Failure, Result as Told, Talk, error_of, refuse};
 use super::application::{Identity, Login, Row};
-use super::conversation::{Conversation, Found, Selection, Visit, is_doubtful};
+use super::conversation::{Conversation, Selection, Standing, Visit, is_doubtful};
 use super::transport::{Channel, Fault, Presence, Reader};
 use crate::config;
 use crate::error::{Error, Result, fail};
@@ -16,6 +16,7 @@ use std::sync::{Arc, Mutex};
 
 /// How often a card may be reset by others before we give up.
 const TRIES: usize = 8;
+
 /// A reader with the card in it.
 pub(super) struct Card {
     reader: Arc<dyn Reader>,
@@ -48,11 +49,7 @@ struct State {
     /// [`Card::removals`] when this card was there.
     removals: u64,
     channel: Option<Box<dyn Channel>>,
-    found: Option<Found>,
-    /// The card has none of the applications: it need not be asked again, however often clients do.
-    stranger: bool,
-    selection: Selection,
-    login: Login,
+    standing: Standing,
 }
 
 /// How a visit begins.
@@ -122,12 +119,9 @@ impl Card {
 
     /// The same, to read what is on the card.
     pub(super) fn visit_to_read<T>(&self, visit: &mut Visit<'_, T>) -> Result<T> {
-        let files = |found: &Found| found.row.files;
-        let anew = self.state.locked().found.as_ref().is_some_and(files);
-        let beginning = if anew {
-            Beginning::Anew
-        } else {
-            Beginning::Usual
+        let beginning = match &self.state.locked().standing.found {
+            Some(found) if found.row.files => Beginning::Anew,
+            _ => Beginning::Usual,
         };
         self.visit_as(beginning, visit)
     }
@@ -144,10 +138,11 @@ impl Card {
         *self.known.locked() = Known {
             removals: state.removals,
             identity: state
+                .standing
                 .found
                 .as_ref()
                 .map(|found| Arc::clone(&found.identity)),
-            user: state.login.user.as_ref().map(|login| login.0),
+            user: state.standing.login.user.as_ref().map(|login| login.0),
         };
     }
 
@@ -160,13 +155,13 @@ impl Card {
         if state.removals != self.removals() {
             *state = self.fresh();
         }
-        if beginning != Beginning::Usual && state.selection == Selection::Valid {
-            state.selection = Selection::Doubtful;
+        if beginning != Beginning::Usual {
+            state.standing.doubt();
         }
         for _ in 0..TRIES {
             match self.converse(state, beginning, visit) {
                 Ok(done) => return Ok(done),
-                Err(Failure::Fault(Fault::Reset)) => state.selection = Selection::Unknown,
+                Err(Failure::Fault(Fault::Reset)) => state.standing.selection = Selection::Unknown,
                 Err(Failure::Fault(Fault::Removed)) => return Err(self.gone(state)),
                 Err(Failure::Fault(Fault::Error(error))) => return Err(error),
                 Err(Failure::Refused { status, what }) => return Err(error_of(status, what)),
@@ -189,7 +184,7 @@ impl Card {
 
     /// The card is not there any more.
     fn gone(&self, state: &mut State) -> Error {
-        let was_there = state.found.is_some() || state.channel.is_some();
+        let was_there = state.standing.found.is_some() || state.channel.is_some();
         let before = self.removals();
         let now = self.presence();
         if was_there && self.removals() == before {
@@ -210,19 +205,19 @@ impl Card {
         beginning: Beginning,
         visit: &mut Visit<'_, T>,
     ) -> Told<T> {
-        if state.stranger {
+        if state.standing.stranger {
             return Err(self.not_recognized());
         }
         let channel = match &mut state.channel {
             Some(channel) => channel,
             none => {
                 let channel = self.reader.connect()?;
-                state.selection = Selection::Unknown;
+                state.standing.selection = Selection::Unknown;
                 none.insert(channel)
             }
         };
         if let Err(fault) = channel.begin() {
-            state.selection = Selection::Unknown;
+            state.standing.selection = Selection::Unknown;
             if !matches!(fault, Fault::Reset) {
                 state.channel = None;
             }
@@ -233,10 +228,7 @@ impl Card {
             talk: &mut talk,
             applications: &self.applications,
             rules: &self.rules,
-            found: &mut state.found,
-            stranger: &mut state.stranger,
-            selection: &mut state.selection,
-            login: &mut state.login,
+            standing: &mut state.standing,
             login_lost: &self.login_lost,
             resumes: beginning != Beginning::ForPin,
         }
@@ -247,19 +239,19 @@ impl Card {
             // The same PIN once more, for who is logged in with it, would be another wrong try. It
             // stands first in the command.
             let of_login = |(_, pin): &(User, Secret)| sent.starts_with(pin);
-            if state.login.user.as_ref().is_some_and(of_login) {
-                state.login = Login::default();
+            if state.standing.login.user.as_ref().is_some_and(of_login) {
+                state.standing.login = Login::default();
                 self.login_lost.store(true, Ordering::Release);
             }
             if matches!(told, Err(Failure::Fault(Fault::Reset))) {
-                state.selection = Selection::Unknown;
+                state.standing.selection = Selection::Unknown;
                 return refuse!(
                     CKR_DEVICE_ERROR,
                     "the card was reset while it had a PIN to check, which may have cost a try"
                 );
             }
         }
-        match state.stranger {
+        match state.standing.stranger {
             true => Err(self.not_recognized()),
             false => told,
         }
@@ -280,8 +272,8 @@ impl Card {
         {
             let mut state = self.state.locked();
             self.login_lost.store(false, Ordering::Release);
-            let verified = state.login.user.take().is_some();
-            state.login.confirmed = None;
+            let verified = state.standing.login.user.take().is_some();
+            state.standing.login.confirmed = None;
             self.note(&state);
             if !verified || state.removals != self.removals() {
                 return;
@@ -290,10 +282,7 @@ impl Card {
         // A card that is gone or busy has forgotten the PIN, or will with its reset.
         let _ = self.visit(&mut |talk, application, _| application.end_login(talk));
         // The application may have left for that.
-        let mut state = self.state.locked();
-        if state.selection == Selection::Valid {
-            state.selection = Selection::Doubtful;
-        }
+        self.state.locked().standing.doubt();
     }
 
     /// Lets the card go.
@@ -318,7 +307,7 @@ impl Card {
         // Finding the application is finding out who it is.
         self.visit_in(&mut state, Beginning::Usual, &mut |_, _, _| Ok(()))?;
         self.note(&state);
-        match &state.found {
+        match &state.standing.found {
             Some(found) => Ok(Arc::clone(&found.identity)),
             None => fail!(CKR_DEVICE_REMOVED, "the card was taken out just now"),
         }
@@ -328,7 +317,7 @@ impl Card {
     pub(super) fn takes_padded_blocks(&self) -> Result<bool> {
         {
             let state = self.state.locked();
-            if let Some(found) = &state.found
+            if let Some(found) = &state.standing.found
                 && state.removals == self.removals()
             {
                 return Ok(found.application.takes_padded_blocks());
@@ -379,7 +368,7 @@ impl Card {
     /// That use is over.
     pub(super) fn forget_confirmation(&self) {
         if self.confirmed.swap(false, Ordering::AcqRel) {
-            self.state.locked().login.confirmed = None;
+            self.state.locked().standing.login.confirmed = None;
         }
     }
 
@@ -401,8 +390,8 @@ impl Card {
     /// Looks for the application anew at the next visit: the card says something else of itself now.
     pub(super) fn forget(&self) {
         let mut state = self.state.locked();
-        state.found = None;
-        state.selection = Selection::Unknown;
+        state.standing.found = None;
+        state.standing.selection = Selection::Unknown;
         self.note(&state);
     }
 }

@@ -31,6 +31,25 @@ pub(super) struct Found {
     pub(super) identity: Arc<Identity>,
 }
 
+/// What is known of a card from one visit to the next.
+#[derive(Default)]
+pub(super) struct Standing {
+    pub(super) found: Option<Found>,
+    /// The card has none of the applications: it need not be asked again, however often clients do.
+    pub(super) stranger: bool,
+    pub(super) selection: Selection,
+    pub(super) login: Login,
+}
+
+impl Standing {
+    /// What was selected and verified may not be any more.
+    pub(super) fn doubt(&mut self) {
+        if self.selection == Selection::Valid {
+            self.selection = Selection::Doubtful;
+        }
+    }
+}
+
 /// What is done in one visit.
 pub(super) type Visit<'a, T> =
     dyn FnMut(&mut Talk<'_>, &mut dyn Application, &mut Login) -> Told<T> + 'a;
@@ -40,10 +59,7 @@ pub(super) struct Conversation<'a, 'b> {
     pub(super) talk: &'a mut Talk<'b>,
     pub(super) applications: &'a [&'static Row],
     pub(super) rules: &'a config::Card,
-    pub(super) found: &'a mut Option<Found>,
-    pub(super) stranger: &'a mut bool,
-    pub(super) selection: &'a mut Selection,
-    pub(super) login: &'a mut Login,
+    pub(super) standing: &'a mut Standing,
     pub(super) login_lost: &'a AtomicBool,
     /// Who is logged in is verified where the application is selected.
     pub(super) resumes: bool,
@@ -53,7 +69,7 @@ impl Conversation<'_, '_> {
     /// Selects the application where it may not be, and does what the visit is for; once more where
     /// another program may have come in between.
     pub(super) fn hold<T>(mut self, visit: &mut Visit<'_, T>) -> Told<T> {
-        let fresh = *self.selection != Selection::Valid;
+        let fresh = self.standing.selection != Selection::Valid;
         if fresh {
             self.select()?;
         }
@@ -61,7 +77,7 @@ impl Conversation<'_, '_> {
             // Another program may have selected something else, or ended our login. A PIN is not
             // among what is tried once more.
             Err(Failure::Refused { .. }) if !fresh && !self.talk.has_untaken() => {
-                *self.selection = Selection::Doubtful;
+                self.standing.selection = Selection::Doubtful;
                 self.select()?;
                 self.run(visit)
             }
@@ -70,8 +86,9 @@ impl Conversation<'_, '_> {
     }
 
     fn run<T>(&mut self, visit: &mut Visit<'_, T>) -> Told<T> {
-        match self.found {
-            Some(found) => visit(self.talk, &mut *found.application, self.login),
+        let Standing { found, login, .. } = &mut *self.standing;
+        match found {
+            Some(found) => visit(self.talk, &mut *found.application, login),
             None => refuse!(CKR_TOKEN_NOT_RECOGNIZED, "no application was found"),
         }
     }
@@ -79,10 +96,10 @@ impl Conversation<'_, '_> {
     /// Selects the application, and verifies the PIN of who is logged in. After a reset the card may
     /// be another one: it has to say who it is before it gets the PIN.
     fn select(&mut self) -> Told<()> {
-        let before = std::mem::take(self.selection);
-        let Some(found) = self.found else {
-            *self.found = Some(self.find()?);
-            *self.selection = Selection::Valid;
+        let before = std::mem::take(&mut self.standing.selection);
+        let Some(found) = &mut self.standing.found else {
+            self.standing.found = Some(self.find()?);
+            self.standing.selection = Selection::Valid;
             return Ok(());
         };
         if select(self.talk, found.row)?.is_err() {
@@ -93,15 +110,15 @@ impl Conversation<'_, '_> {
         {
             return Err(Fault::Removed.into());
         }
-        *self.selection = Selection::Valid;
-        let Some((user, pin)) = self.login.user.as_ref().filter(|_| self.resumes) else {
+        self.standing.selection = Selection::Valid;
+        let Some((user, pin)) = self.standing.login.user.as_ref().filter(|_| self.resumes) else {
             return Ok(());
         };
-        if self.login.doubted {
+        if self.standing.login.doubted {
             return self.lose_login("a wrong PIN has ended it");
         }
         let verified = found.application.resume(self.talk, *user, pin);
-        self.login.doubted = is_doubtful(&verified);
+        self.standing.login.doubted = is_doubtful(&verified);
         if let Err(Failure::Fault(Fault::Error(refusal))) = verified {
             // Another try would be another wrong one.
             return self.lose_login(refusal.reason());
@@ -111,7 +128,7 @@ impl Conversation<'_, '_> {
 
     /// Ends the login that the card does not have any more.
     fn lose_login(&mut self, why: &str) -> Told<()> {
-        *self.login = Login::default();
+        self.standing.login = Login::default();
         self.login_lost.store(true, Ordering::Release);
         refuse!(
             CKR_USER_NOT_LOGGED_IN,
@@ -137,7 +154,7 @@ impl Conversation<'_, '_> {
                 identity,
             });
         }
-        *self.stranger = settled;
+        self.standing.stranger = settled;
         refuse!(
             CKR_TOKEN_NOT_RECOGNIZED,
             "the card does not let its application be selected"
