@@ -298,9 +298,7 @@ fn a_pcscd_that_comes_later_brings_its_slots() {
 fn sessions_outlive_a_restart_of_pcscd() {
     on_a_card(|world, reader| {
         let token = token(world);
-        make_key(token, b"key");
-        let session = user(token);
-        let key = pair(session, b"key");
+        let (session, key) = with_key(token);
         signs(session, key).unwrap();
         let directory = world.path("");
         stop_pcscd(&directory);
@@ -499,11 +497,7 @@ fn two_cards_are_two() {
         reader.second_card().insert();
         let module = world.module();
         let [one, other] = [0, 1].map(|number| token_in(module, number));
-        let [first, second] = [one, other].map(|token| {
-            make_key(token, b"key");
-            let session = user(token);
-            (session, pair(session, b"key"))
-        });
+        let [first, second] = [one, other].map(with_key);
         let point = |(session, key): (Session, Pair)| session.get(key.public, CKA_EC_POINT);
         assert_ne!(point(first).unwrap(), point(second).unwrap());
         for (at, key) in [(first, second), (second, first)] {
@@ -526,9 +520,7 @@ fn two_cards_are_two() {
 fn another_card_in_the_same_place_is_another() {
     on_a_card(|world, mut reader| {
         let token = token(world);
-        make_key(token, b"key");
-        let session = user(token);
-        let key = pair(session, b"key");
+        let (session, key) = with_key(token);
         signs(session, key).unwrap();
         reader.stop();
         let card = |number: u8| world.path(format!("reader/card-{number}"));
@@ -630,9 +622,7 @@ const SELECTION: &str = "00a4040005a000000308";
 fn what_others_do_between_two_signatures_costs_no_login() {
     on_a_card(|world, reader| {
         let token = token(world);
-        make_key(token, b"key");
-        let session = user(token);
-        let key = pair(session, b"key");
+        let (session, key) = with_key(token);
         signs(session, key).unwrap();
         let card = reader.card();
         for others in [
@@ -669,9 +659,7 @@ fn what_others_do_between_two_signatures_costs_no_login() {
 fn a_pin_that_others_have_changed_costs_one_try() {
     on_a_card(|world, _reader| {
         let token = token(world);
-        make_key(token, b"key");
-        let session = user(token);
-        let key = pair(session, b"key");
+        let (session, key) = with_key(token);
         signs(session, key).unwrap();
         let change = [
             "-r",
@@ -737,9 +725,7 @@ fn processes_and_threads_sign_at_once() {
 fn a_forked_child_signs_beside_its_parent() {
     on_a_card(|world, _reader| {
         let token = token(world);
-        make_key(token, b"key");
-        let session = user(token);
-        let key = pair(session, b"key");
+        let (session, key) = with_key(token);
         signs(session, key).unwrap();
         world.process(|| {
             session.info().refused(CKR_CRYPTOKI_NOT_INITIALIZED);

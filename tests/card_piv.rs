@@ -713,9 +713,7 @@ fn every_refusal_is_an_error_and_no_harm() {
 fn a_single_refusal_is_asked_again() {
     on_a_card(|world, reader| {
         let token = token(world);
-        make_key(token, b"key");
-        let session = user(token);
-        let key = pair(session, b"key");
+        let (session, key) = with_key(token);
         for status in STATUSES {
             reader.card().fail_at(AUTHENTICATE, status, 1);
             signs(session, key).unwrap();

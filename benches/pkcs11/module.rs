@@ -384,25 +384,21 @@ impl Session<'_> {
             ulValueLen: 0,
         };
         let handle = self.handle;
-        call!(
-            self.module,
-            C_GetAttributeValue,
-            handle,
-            object,
-            &mut attribute,
-            1
-        )?;
+        let ask = |attribute: &mut CK_ATTRIBUTE| -> Result<()> {
+            call!(
+                self.module,
+                C_GetAttributeValue,
+                handle,
+                object,
+                attribute,
+                1
+            )
+        };
+        ask(&mut attribute)?;
         let length = attribute.ulValueLen as usize;
         let room = buffer.get_mut(..length).ok_or("a value is too long")?;
         attribute.pValue = room.as_mut_ptr().cast();
-        call!(
-            self.module,
-            C_GetAttributeValue,
-            handle,
-            object,
-            &mut attribute,
-            1
-        )?;
+        ask(&mut attribute)?;
         Ok(length)
     }
 

@@ -10,7 +10,7 @@
 
 use crate::error::{Result, fail};
 use crate::memory::Secret;
-use cryptoki_sys::CKR_ATTRIBUTE_VALUE_INVALID;
+use cryptoki_sys::{CK_RV, CKR_ATTRIBUTE_VALUE_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE};
 
 #[cfg(feature = "aws-lc")]
 pub mod aws_lc;
@@ -275,6 +275,29 @@ impl PublicParts {
             }
             PublicParts::Ec { curve, .. } => curve.bits(),
             PublicParts::Ed25519(_) => 255,
+        }
+    }
+
+    /// Refuses a ciphertext that is not as long as the RSA modulus. `CKR_ENCRYPTED_DATA_LEN_RANGE`.
+    pub fn check_ciphertext(&self, ciphertext: &[u8]) -> Result<()> {
+        let len = self.output_len();
+        if ciphertext.len() == len {
+            return Ok(());
+        }
+        fail!(
+            CKR_ENCRYPTED_DATA_LEN_RANGE,
+            "{} bytes for an RSA modulus of {len}",
+            ciphertext.len()
+        )
+    }
+
+    /// Refuses, as `refused`, a block as long as the RSA modulus that is not below it (RFC 8017 5.1.2).
+    pub fn check_below_modulus(&self, block: &[u8], refused: CK_RV) -> Result<()> {
+        match self {
+            PublicParts::Rsa { n, .. } if block >= n.as_slice() => {
+                fail!(refused, "the integer is not below the modulus")
+            }
+            _ => Ok(()),
         }
     }
 

@@ -134,6 +134,14 @@ pub fn pair(session: Session, id: &[u8]) -> Pair {
     }
 }
 
+/// Has the card make a key, and the user log in: the session and the pair.
+#[track_caller]
+pub fn with_key(token: Token) -> (Session, Pair) {
+    make_key(token, b"key");
+    let session = user(token);
+    (session, pair(session, b"key"))
+}
+
 /// A signature that is not refused holds.
 pub fn signs(session: Session, pair: Pair) -> Result<(), Rv> {
     let signature = session.sign(CKM_ECDSA_SHA256, pair.private, b"data")?;

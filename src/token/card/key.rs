@@ -76,11 +76,7 @@ impl Key {
     /// The raw RSA operation, as long as the modulus. What the card gives is checked by the public
     /// operation, which costs a hundredth.
     fn raw(&self, block: &[u8], refused: CK_RV) -> Result<Secret> {
-        if let PublicParts::Rsa { n, .. } = &self.parts
-            && block >= n.as_slice()
-        {
-            return fail!(refused, "the integer is not below the modulus");
-        }
+        self.parts.check_below_modulus(block, refused)?;
         if !self.padded {
             return fail!(
                 CKR_MECHANISM_INVALID,
@@ -174,14 +170,7 @@ impl PrivateKey for Key {
     }
 
     fn decrypt(&self, scheme: &CryptScheme, input: &[u8]) -> Result<Secret> {
-        if input.len() != self.parts.output_len() {
-            return fail!(
-                CKR_ENCRYPTED_DATA_LEN_RANGE,
-                "{} bytes for an RSA modulus of {}",
-                input.len(),
-                self.parts.output_len()
-            );
-        }
+        self.parts.check_ciphertext(input)?;
         let decrypted = self.rejection_key().and_then(|rejection_key| {
             let block = self.raw(input, CKR_ENCRYPTED_DATA_INVALID)?;
             self.public

@@ -43,9 +43,7 @@ impl Key {
     /// The raw RSA operation, as long as the modulus. What the chip gives is checked by the public
     /// operation, which costs a hundredth.
     fn raw(&self, block: &[u8], refused: CK_RV) -> Result<Secret> {
-        if !self.is_below_modulus(block) {
-            return fail!(refused, "the integer is not below the modulus");
-        }
+        self.parts.check_below_modulus(block, refused)?;
         let result = self
             .chip
             .visit(|visit| visit.rsa(&self.root, &self.wrapped, block))?;
@@ -57,13 +55,6 @@ impl Key {
             );
         }
         Ok(result)
-    }
-
-    fn is_below_modulus(&self, block: &[u8]) -> bool {
-        match &self.parts {
-            PublicParts::Rsa { n, .. } => block < n.as_slice(),
-            _ => true,
-        }
     }
 
     /// ECDSA (FIPS 186-5 6.4): a digest is cut to the order's length or filled up to it, which
@@ -113,14 +104,7 @@ impl PrivateKey for Key {
     }
 
     fn decrypt(&self, scheme: &CryptScheme, input: &[u8]) -> Result<Secret> {
-        if input.len() != self.parts.output_len() {
-            return fail!(
-                CKR_ENCRYPTED_DATA_LEN_RANGE,
-                "{} bytes for an RSA modulus of {}",
-                input.len(),
-                self.parts.output_len()
-            );
-        }
+        self.parts.check_ciphertext(input)?;
         let block = self.raw(input, CKR_ENCRYPTED_DATA_INVALID)?;
         self.public
             .unpad_decrypted(scheme, &block, input, &self.rejection_key)
