@@ -50,6 +50,11 @@ pub enum Birth {
     Create,
     /// C_GenerateKey, C_GenerateKeyPair.
     Generate,
+    /// C_UnwrapKey, C_UnwrapKeyAuthenticated.
+    Unwrap,
+    /// C_DeriveKey, C_EncapsulateKey, C_DecapsulateKey: the mechanism makes the value, the template
+    /// says what else the key is.
+    Derive,
 }
 
 /// One row of the table.
@@ -107,6 +112,10 @@ const N2: u16 = note(2);
 const N3: u16 = note(3);
 /// 4: must not be given when generated.
 const N4: u16 = note(4);
+/// 5: must be given when unwrapped.
+const N5: u16 = note(5);
+/// 6: must not be given when unwrapped: the wrapped key brings it.
+const N6: u16 = note(6);
 /// 7: not revealed when CKA_SENSITIVE is true or CKA_EXTRACTABLE is false.
 const N7: u16 = note(7);
 /// 8: may be changed after creation.
@@ -118,7 +127,7 @@ const N11: u16 = note(11);
 /// 12: once CK_FALSE, for ever.
 const N12: u16 = note(12);
 /// 2, 4 and 6: computed by the token, never taken from a template.
-const COMPUTED: u16 = N2 | N4 | note(6);
+const COMPUTED: u16 = N2 | N4 | N6;
 /// Not a footnote of the table but of the text (4.4): may be given to C_CopyObject only.
 const ON_COPY: u16 = note(14);
 
@@ -181,7 +190,7 @@ rules! {
     CKA_JAVA_MIDP_SECURITY_DOMAIN, Ulong, CERTIFICATE, &[], 0, Ulong(CK_SECURITY_DOMAIN_UNSPECIFIED);
     CKA_NAME_HASH_ALGORITHM, Ulong, CERTIFICATE, &[], 0, Ulong(CKM_SHA_1);
     // Keys (4.7).
-    CKA_KEY_TYPE,          Ulong, KEY,     &[], N1, Absent;
+    CKA_KEY_TYPE,          Ulong, KEY,     &[], N1 | N5, Absent;
     CKA_ID,                Bytes, KEY | CERTIFICATE, &[], N8, Empty;
     CKA_START_DATE,        Date,  KEY,     &[], N8, Empty;
     CKA_START_DATE,        Date,  CERTIFICATE, &[], 0, Empty;
@@ -213,25 +222,25 @@ rules! {
     CKA_ALWAYS_AUTHENTICATE, Bool, PRIVATE, &[], ON_COPY, False;
     CKA_CHECK_VALUE,       Bytes, SECRET,  &[], 0, Absent;
     // RSA keys (6.1.2, 6.1.3).
-    CKA_MODULUS,           Bytes, PUBLIC | PRIVATE, RSA, N1 | N4, Absent;
+    CKA_MODULUS,           Bytes, PUBLIC | PRIVATE, RSA, N1 | N4 | N6, Absent;
     CKA_MODULUS_BITS,      Ulong, PUBLIC,  RSA, N2 | N3, Absent;
     CKA_PUBLIC_EXPONENT,   Bytes, PUBLIC,  RSA, N1, Absent;
-    CKA_PUBLIC_EXPONENT,   Bytes, PRIVATE, RSA, N1 | N4, Absent;
-    CKA_PRIVATE_EXPONENT,  Bytes, PRIVATE, RSA, N1 | N4 | N7, Absent;
-    CKA_PRIME_1,           Bytes, PRIVATE, RSA, N4 | N7, Absent;
-    CKA_PRIME_2,           Bytes, PRIVATE, RSA, N4 | N7, Absent;
-    CKA_EXPONENT_1,        Bytes, PRIVATE, RSA, N4 | N7, Absent;
-    CKA_EXPONENT_2,        Bytes, PRIVATE, RSA, N4 | N7, Absent;
-    CKA_COEFFICIENT,       Bytes, PRIVATE, RSA, N4 | N7, Absent;
+    CKA_PUBLIC_EXPONENT,   Bytes, PRIVATE, RSA, N1 | N4 | N6, Absent;
+    CKA_PRIVATE_EXPONENT,  Bytes, PRIVATE, RSA, N1 | N4 | N6 | N7, Absent;
+    CKA_PRIME_1,           Bytes, PRIVATE, RSA, N4 | N6 | N7, Absent;
+    CKA_PRIME_2,           Bytes, PRIVATE, RSA, N4 | N6 | N7, Absent;
+    CKA_EXPONENT_1,        Bytes, PRIVATE, RSA, N4 | N6 | N7, Absent;
+    CKA_EXPONENT_2,        Bytes, PRIVATE, RSA, N4 | N6 | N7, Absent;
+    CKA_COEFFICIENT,       Bytes, PRIVATE, RSA, N4 | N6 | N7, Absent;
     // EC and Edwards keys (6.3.3, 6.3.4). The point of a private key: footnote of 3.2, and what
     // clients look for there.
     CKA_EC_PARAMS,         Bytes, PUBLIC,  EC, N1 | N3, Absent;
-    CKA_EC_PARAMS,         Bytes, PRIVATE, EC, N1 | N4, Absent;
+    CKA_EC_PARAMS,         Bytes, PRIVATE, EC, N1 | N4 | N6, Absent;
     CKA_EC_POINT,          Bytes, PUBLIC,  EC, N1 | N4, Absent;
-    CKA_EC_POINT,          Bytes, PRIVATE, EC, N4, Absent;
-    CKA_VALUE,             Bytes, PRIVATE, EC, N1 | N4 | N7, Absent;
+    CKA_EC_POINT,          Bytes, PRIVATE, EC, N4 | N6, Absent;
+    CKA_VALUE,             Bytes, PRIVATE, EC, N1 | N4 | N6 | N7, Absent;
     // Secret keys (6.8, 6.13).
-    CKA_VALUE,             Bytes, SECRET,  SYMMETRIC, N1 | N4 | N7, Absent;
+    CKA_VALUE,             Bytes, SECRET,  SYMMETRIC, N1 | N4 | N6 | N7, Absent;
     CKA_VALUE_LEN,         Ulong, SECRET,  SYMMETRIC, N2 | N3, Absent;
     // Profiles (4.13) and mechanisms (4.12).
     CKA_PROFILE_ID,        Ulong, PROFILE, &[], COMPUTED, Absent;
@@ -460,6 +469,9 @@ pub fn build<'a>(
     let (must, must_not) = match birth {
         Birth::Create => (N1, N2),
         Birth::Generate => (N3, N4),
+        Birth::Unwrap => (N5, N6),
+        // What a generated key may not be given, a derived one may not either (5.18.5).
+        Birth::Derive => (0, N4),
     };
     let mut built = Built {
         attributes: Attributes::new(),
