@@ -4,6 +4,7 @@
 //! (`config=` in the string, `NODETOKEN_CONF`) or found at [`DEFAULT_FILE`]. Anything that is not
 //! understood is an error: a module that runs on half of its configuration is worse than none.
 
+use crate::allow_list::AllowLists;
 use crate::error::{Result, fail};
 use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_FUNCTION_FAILED};
 use serde::Deserialize;
@@ -34,6 +35,8 @@ pub struct Config {
     pub pin: Pin,
     /// `[policy]`: what old clients may need to be allowed.
     pub policy: Policy,
+    /// `[mechanisms]`: the mechanisms that a token offers, where not all that it can do.
+    pub mechanisms: AllowLists,
 }
 
 /// `[software]`: the file store.

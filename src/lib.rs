@@ -29,6 +29,7 @@
 
 #[allow(unsafe_code, non_snake_case)]
 pub mod abi;
+pub mod allow_list;
 pub mod attribute;
 mod complete;
 pub mod config;

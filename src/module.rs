@@ -164,7 +164,7 @@ impl Module {
         for place in places {
             slots
                 .entry(place.id)
-                .or_insert_with(|| Arc::new(Slot::new(place, self.config.policy.clone())));
+                .or_insert_with(|| Arc::new(Slot::new(place, &self.config)));
         }
     }
 

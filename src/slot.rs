@@ -1,7 +1,8 @@
 //! A slot: a place with a token, who is logged in to it, and the objects that can be seen in it.
 
+use crate::allow_list::{Gate, Permit};
 use crate::attribute::{Attributes, Template};
-use crate::config::Policy;
+use crate::config::{Config, Policy};
 use crate::error::{Error, Result, fail};
 use crate::lock::{Locked, Shared};
 use crate::mechanism::{MECHANISMS, Mechanism};
@@ -25,6 +26,8 @@ pub struct Slot {
     objects: RwLock<Objects>,
     /// Profiles and mechanisms: objects that every token has (4.12, 4.13).
     built_in: Index,
+    /// Which of its mechanisms the configuration lets the token offer.
+    gate: Gate,
     /// What C_WaitForSlotEvent has told of the place.
     told: Mutex<Presence>,
 }
@@ -57,7 +60,7 @@ impl std::ops::Deref for View<'_> {
 
 impl Slot {
     /// A slot on a place, nobody logged in.
-    pub fn new(place: Place, policy: Policy) -> Self {
+    pub fn new(place: Place, config: &Config) -> Self {
         // A place that can come by itself is an event when it does (5.5.4).
         let told = match place.flags & CKF_REMOVABLE_DEVICE {
             0 => Presence::BUILT_IN,
@@ -65,7 +68,8 @@ impl Slot {
         };
         Self {
             told: Mutex::new(told),
-            policy,
+            policy: config.policy.clone(),
+            gate: Gate::new(config.mechanisms.clone()),
             state: Mutex::default(),
             login: Mutex::default(),
             era: AtomicU64::new(0),
@@ -143,13 +147,24 @@ impl Slot {
     }
 
     /// The rows of the mechanism table as this token offers them.
-    pub fn mechanisms(&self) -> impl Iterator<Item = Mechanism> {
-        MECHANISMS.iter().filter_map(|row| self.token().offer(row))
+    pub fn mechanisms(&self) -> Result<impl Iterator<Item = Mechanism>> {
+        let permit = self.gate.permit(self.token())?;
+        Ok(MECHANISMS
+            .iter()
+            .filter(move |row| permit.allows(row.kind))
+            .filter_map(|row| self.token().offer(row)))
     }
 
     /// The row of a mechanism that this token offers for `function` (a CKF_ flag).
     pub fn mechanism(&self, kind: CK_MECHANISM_TYPE, function: CK_FLAGS) -> Result<Mechanism> {
         let row = crate::mechanism::serving(kind, function)?;
+        if !self.gate.permit(self.token())?.allows(kind) {
+            return fail!(
+                CKR_MECHANISM_INVALID,
+                "[mechanisms] of the configuration leaves out {} for this token",
+                row.name
+            );
+        }
         let offered = self.token().offer(row);
         match offered.filter(|row| row.functions & function != 0) {
             Some(row) => Ok(row),
@@ -375,7 +390,15 @@ impl Slot {
     /// older clients do not know them (4.12.1).
     pub(crate) fn built_in(&self, template: &Template<'_>) -> Result<Vec<CK_OBJECT_HANDLE>> {
         match template.ulong(CKA_CLASS) {
-            Some(CKO_PROFILE | CKO_MECHANISM) => self.built_in.find(template),
+            Some(CKO_PROFILE | CKO_MECHANISM) => {
+                let mut found = self.built_in.find(template)?;
+                let permit = self.gate.permit(self.token())?;
+                found.retain(|handle| {
+                    let object = self.built_in.get(*handle);
+                    object.is_some_and(|object| is_permitted(&permit, object))
+                });
+                Ok(found)
+            }
             _ => Ok(Vec::new()),
         }
     }
@@ -383,7 +406,13 @@ impl Slot {
     /// The object behind a handle.
     pub fn object(&self, handle: CK_OBJECT_HANDLE) -> Result<Option<Arc<Object>>> {
         let found = self.objects()?.get(handle).cloned();
-        Ok(found.or_else(|| self.built_in.get(handle).cloned()))
+        match (found, self.built_in.get(handle)) {
+            (None, Some(object)) => {
+                let permit = self.gate.permit(self.token())?;
+                Ok(is_permitted(&permit, object).then(|| Arc::clone(object)))
+            }
+            (found, _) => Ok(found),
+        }
     }
 
     /// Stores new token objects in the place of others, all or none, and returns their handles.
@@ -488,6 +517,12 @@ impl Slot {
             objects.index.remove(*handle);
         }
     }
+}
+
+/// Whether a built-in object is no mechanism, or one that the token may offer.
+fn is_permitted(permit: &Permit, object: &Object) -> bool {
+    let kind = object.attributes().ulong(CKA_MECHANISM_TYPE);
+    kind.is_none_or(|kind| permit.allows(kind))
 }
 
 /// The profiles that the module keeps (PKCS#11 Profiles 3.2), and a mechanism object for each row

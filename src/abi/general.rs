@@ -121,7 +121,7 @@ entries! {
     fn C_GetMechanismList(slot: CK_SLOT_ID, list: *mut CK_MECHANISM_TYPE, count: *mut CK_ULONG) {
         let slot = module::current()?.slot(slot)?;
         slot.token().ready()?;
-        let kinds: Vec<_> = slot.mechanisms().map(|row| row.kind).collect();
+        let kinds: Vec<_> = slot.mechanisms()?.map(|row| row.kind).collect();
         output::list(&kinds, list, count)
     }
 
@@ -129,7 +129,7 @@ entries! {
     fn C_GetMechanismInfo(slot: CK_SLOT_ID, kind: CK_MECHANISM_TYPE, info: *mut CK_MECHANISM_INFO) {
         let slot = module::current()?.slot(slot)?;
         slot.token().ready()?;
-        let row = slot.mechanisms().find(|row| row.kind == kind).ok_or_else(|| {
+        let row = slot.mechanisms()?.find(|row| row.kind == kind).ok_or_else(|| {
             Error::new(CKR_MECHANISM_INVALID, format!("mechanism {kind:#x} is not offered"))
         })?;
         output::put(info, CK_MECHANISM_INFO {

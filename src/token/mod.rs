@@ -116,6 +116,11 @@ pub trait Token: Send + Sync {
     /// Label, serial, flags. Cheap: clients poll it.
     fn info(&self) -> Result<TokenInfo>;
 
+    /// The label alone.
+    fn label(&self) -> Result<String> {
+        Ok(self.info()?.label)
+    }
+
     /// What is in the place now. Asks the system, never the token: clients poll this.
     fn presence(&self) -> Presence {
         Presence::BUILT_IN

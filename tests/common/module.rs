@@ -169,7 +169,8 @@ impl Module {
     pub fn mechanisms(self, slot: CK_SLOT_ID) -> Result<Vec<CK_MECHANISM_TYPE>, Rv> {
         let mut count = 0;
         try_call!(self, C_GetMechanismList(slot, null_mut(), &mut count))?;
-        let mut list = vec![0; count as usize];
+        // Never empty: the address of no element is none.
+        let mut list = vec![0; count.max(1) as usize];
         try_call!(
             self,
             C_GetMechanismList(slot, list.as_mut_ptr(), &mut count)

@@ -233,6 +233,10 @@ impl Token for CardToken {
         self.changed();
     }
 
+    fn label(&self) -> Result<String> {
+        Ok(self.card.identity()?.label.clone())
+    }
+
     fn revision(&self) -> Result<u64> {
         Ok(self.revision.load(Ordering::Acquire))
     }

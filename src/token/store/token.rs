@@ -309,6 +309,11 @@ impl Token for StoredToken {
         *self.login.writing() = None;
     }
 
+    fn label(&self) -> Result<String> {
+        let now = self.now()?;
+        Ok(now.map(|(token, _)| token.label).unwrap_or_default())
+    }
+
     fn revision(&self) -> Result<u64> {
         let known = self.database.known()?;
         Ok(known

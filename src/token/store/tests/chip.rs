@@ -2,7 +2,7 @@
 
 use super::{SO_PIN, USER_PIN, object, refusal};
 use crate::attribute::{Attributes, Template};
-use crate::config::{Pin, Policy};
+use crate::config::{Config, Pin};
 use crate::crypto::{Curve, KeySpec, engine};
 use crate::error::{Error, Result, fail};
 use crate::key::{self, Secrets};
@@ -187,7 +187,7 @@ fn slot(store: &Store) -> Arc<Slot> {
     let place = store.places().unwrap().remove(0);
     assert_eq!((place.id, place.flags), (64, CKF_HW_SLOT));
     assert_eq!(place.description, "a chip's slot 0");
-    Arc::new(Slot::new(place, Policy::default()))
+    Arc::new(Slot::new(place, &Config::default()))
 }
 
 /// A slot with a token, both PINs set, and its user's session.
@@ -363,7 +363,7 @@ fn everything_agrees_on_what_is_offered() {
     let chip = Arc::new(Chip::default());
     let store = open(directory.path(), &chip);
     let (slot, session) = user(&store);
-    let offered: Vec<Mechanism> = slot.mechanisms().collect();
+    let offered: Vec<Mechanism> = slot.mechanisms().unwrap().collect();
     assert!(!offered.is_empty());
     for row in &offered {
         assert_eq!((row.sizes, row.functions & CKF_HW), ((256, 256), CKF_HW));
