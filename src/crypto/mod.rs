@@ -18,6 +18,7 @@ pub mod aws_lc;
 pub mod rustcrypto;
 
 mod edwards;
+mod keywrap;
 mod oaep;
 pub mod pkcs1;
 
@@ -33,7 +34,7 @@ pub use rustcrypto as engine;
 #[cfg(not(any(feature = "aws-lc", feature = "rustcrypto")))]
 compile_error!("choose an engine: feature `aws-lc` (default) or `rustcrypto`");
 
-/// Hash functions (FIPS 180-4). SHA-1 serves OAEP and old peers, not new signatures.
+/// Hash functions (FIPS 180-4, FIPS 202). SHA-1 serves OAEP and old peers, not new signatures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Hash {
     /// SHA-1, 20 bytes.
@@ -46,26 +47,44 @@ pub enum Hash {
     Sha384,
     /// SHA-512, 64 bytes.
     Sha512,
+    /// SHA-512/224, 28 bytes.
+    Sha512_224,
+    /// SHA-512/256, 32 bytes.
+    Sha512_256,
+    /// SHA3-224, 28 bytes.
+    Sha3_224,
+    /// SHA3-256, 32 bytes.
+    Sha3_256,
+    /// SHA3-384, 48 bytes.
+    Sha3_384,
+    /// SHA3-512, 64 bytes.
+    Sha3_512,
 }
 
 impl Hash {
     /// Every hash function there is.
-    pub const ALL: [Hash; 5] = [
+    pub const ALL: [Hash; 11] = [
         Hash::Sha1,
         Hash::Sha224,
         Hash::Sha256,
         Hash::Sha384,
         Hash::Sha512,
+        Hash::Sha512_224,
+        Hash::Sha512_256,
+        Hash::Sha3_224,
+        Hash::Sha3_256,
+        Hash::Sha3_384,
+        Hash::Sha3_512,
     ];
 
     /// Digest length in bytes.
     pub const fn len(self) -> usize {
         match self {
             Hash::Sha1 => 20,
-            Hash::Sha224 => 28,
-            Hash::Sha256 => 32,
-            Hash::Sha384 => 48,
-            Hash::Sha512 => 64,
+            Hash::Sha224 | Hash::Sha512_224 | Hash::Sha3_224 => 28,
+            Hash::Sha256 | Hash::Sha512_256 | Hash::Sha3_256 => 32,
+            Hash::Sha384 | Hash::Sha3_384 => 48,
+            Hash::Sha512 | Hash::Sha3_512 => 64,
         }
     }
 }

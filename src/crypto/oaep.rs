@@ -18,7 +18,9 @@ pub const fn overhead(hash: Hash) -> usize {
 /// Which of the checks failed, nobody learns, nor when: there is one error,
 /// `CKR_ENCRYPTED_DATA_INVALID`, lest it tell where the padding broke (Manger's attack).
 pub fn decode(hash: Hash, mgf: Hash, label: &[u8], mut block: Secret) -> Result<Secret> {
-    let label = engine::digest(hash, label);
+    let mut label_digest = engine::Digest::new(hash)?;
+    label_digest.update(label);
+    let label = label_digest.finish();
     if let Some((first, rest)) = block.split_first_mut()
         && let Some((seed, data)) = rest.split_at_mut_checked(hash.len())
     {

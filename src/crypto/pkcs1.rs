@@ -17,22 +17,48 @@ use zeroize::Zeroize;
 /// (RFC 8017 7.2.1, 9.2).
 pub const OVERHEAD: usize = 11;
 
+/// What stands before a digest of so many bytes in its DigestInfo, where the hash function is so-and-so in
+/// NIST's arc `hashAlgs` (2.16.840.1.101.3.4.2).
+macro_rules! nist {
+    ($hash:expr, $len:expr) => {
+        &[
+            0x30,
+            17 + $len,
+            0x30,
+            13,
+            6,
+            9,
+            0x60,
+            0x86,
+            0x48,
+            1,
+            0x65,
+            3,
+            4,
+            2,
+            $hash,
+            5,
+            0,
+            4,
+            $len,
+        ]
+    };
+}
+
 /// The DigestInfo of a digest (RFC 8017 9.2 note 1): what RSASSA-PKCS1-v1_5 pads and signs.
 pub fn digest_info(hash: Hash, digest: &[u8]) -> Vec<u8> {
     let prefix: &[u8] = match hash {
         Hash::Sha1 => b"\x30\x21\x30\x09\x06\x05\x2b\x0e\x03\x02\x1a\x05\x00\x04\x14",
-        Hash::Sha224 => {
-            b"\x30\x2d\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x04\x05\x00\x04\x1c"
-        }
-        Hash::Sha256 => {
-            b"\x30\x31\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x01\x05\x00\x04\x20"
-        }
-        Hash::Sha384 => {
-            b"\x30\x41\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x02\x05\x00\x04\x30"
-        }
-        Hash::Sha512 => {
-            b"\x30\x51\x30\x0d\x06\x09\x60\x86\x48\x01\x65\x03\x04\x02\x03\x05\x00\x04\x40"
-        }
+        Hash::Sha256 => nist!(1, 32),
+        Hash::Sha384 => nist!(2, 48),
+        Hash::Sha512 => nist!(3, 64),
+        Hash::Sha224 => nist!(4, 28),
+        Hash::Sha512_224 => nist!(5, 28),
+        Hash::Sha512_256 => nist!(6, 32),
+        Hash::Sha3_224 => nist!(7, 28),
+        Hash::Sha3_256 => nist!(8, 32),
+        Hash::Sha3_384 => nist!(9, 48),
+        Hash::Sha3_512 => nist!(10, 64),
     };
     [prefix, digest].concat()
 }

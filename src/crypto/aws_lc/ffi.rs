@@ -91,12 +91,41 @@ owned! {
     EcPoint(c::EC_POINT) freed by EC_POINT_free;
     /// An ECDSA signature.
     EcdsaSignature(c::ECDSA_SIG) freed by ECDSA_SIG_free;
+    /// A running digest.
+    MdState(c::EVP_MD_CTX) freed by EVP_MD_CTX_free;
+    /// A running CMAC; wiped when freed.
+    CmacState(c::CMAC_CTX) freed by CMAC_CTX_free;
     /// A running HMAC.
     HmacState(c::HMAC_CTX) freed by HMAC_CTX_free;
     /// A running cipher.
     CipherState(c::EVP_CIPHER_CTX) freed by EVP_CIPHER_CTX_free;
     /// A cipher with authentication, keyed.
     AeadState(c::EVP_AEAD_CTX) freed by EVP_AEAD_CTX_free;
+}
+
+impl MdState {
+    /// A digest of nothing yet. `CKR_HOST_MEMORY`.
+    pub fn new(hash: Hash) -> Result<Self> {
+        begin();
+        // SAFETY: the constructor has no preconditions.
+        let state = Self::own(unsafe { c::EVP_MD_CTX_new() })?;
+        // SAFETY: the state is live and the table static; null stands for AWS-LC's own functions.
+        let done = unsafe { c::EVP_DigestInit_ex(state.as_ptr(), md(hash), ptr::null_mut()) };
+        // It fails for lack of memory alone (digest.h).
+        check(done, CKR_HOST_MEMORY, "no memory for a digest")?;
+        Ok(state)
+    }
+
+    /// A copy. `CKR_HOST_MEMORY`.
+    pub fn try_clone(&self) -> Result<Self> {
+        begin();
+        // SAFETY: the constructor has no preconditions.
+        let copy = Self::own(unsafe { c::EVP_MD_CTX_new() })?;
+        // SAFETY: both states are live.
+        let done = unsafe { c::EVP_MD_CTX_copy_ex(copy.as_ptr(), self.as_ptr()) };
+        check(done, CKR_HOST_MEMORY, "no memory for a digest")?;
+        Ok(copy)
+    }
 }
 
 impl Bignum {
@@ -150,6 +179,12 @@ pub fn md(hash: Hash) -> *const c::EVP_MD {
             Hash::Sha256 => c::EVP_sha256(),
             Hash::Sha384 => c::EVP_sha384(),
             Hash::Sha512 => c::EVP_sha512(),
+            Hash::Sha512_224 => c::EVP_sha512_224(),
+            Hash::Sha512_256 => c::EVP_sha512_256(),
+            Hash::Sha3_224 => c::EVP_sha3_224(),
+            Hash::Sha3_256 => c::EVP_sha3_256(),
+            Hash::Sha3_384 => c::EVP_sha3_384(),
+            Hash::Sha3_512 => c::EVP_sha3_512(),
         }
     }
 }

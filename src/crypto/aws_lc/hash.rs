@@ -1,26 +1,30 @@
-//! SHA-1, SHA-2 and HMAC.
+//! SHA-1, SHA-2, SHA-3, HMAC and CMAC.
 
 use super::super::Hash;
-use super::ffi::{self, HmacState, check, md};
+use super::ffi::{self, CmacState, HmacState, MdState, check, md, refused};
 use crate::error::Result;
 use aws_lc_sys as c;
-use cryptoki_sys::CKR_GENERAL_ERROR;
+use cryptoki_sys::{CKR_GENERAL_ERROR, CKR_KEY_SIZE_RANGE};
 use std::mem::MaybeUninit;
 use std::ptr;
 
-/// A running digest. Holds AWS-LC's state in place: no memory is allocated until the end, when
-/// the state is wiped.
-#[derive(Clone)]
+/// A running digest. Holds AWS-LC's state in place, that of SHA-3 apart, which AWS-LC gives out as an
+/// object only. Wiped at the end.
 pub struct Digest(State);
 
-#[derive(Clone)]
 enum State {
     Sha1(c::SHA_CTX),
     Sha224(c::SHA256_CTX),
     Sha256(c::SHA256_CTX),
     Sha384(c::SHA512_CTX),
     Sha512(c::SHA512_CTX),
+    Sha512_224(c::SHA512_CTX),
+    Sha512_256(c::SHA512_CTX),
+    Sha3(MdState, Hash),
 }
+
+// SAFETY: the states are plain memory that no thread but the owner of `Digest` reaches.
+unsafe impl Send for Digest {}
 
 macro_rules! started {
     ($init:ident) => {{
@@ -47,26 +51,41 @@ macro_rules! finished {
 }
 
 impl Digest {
-    /// A digest of nothing yet. This engine never fails here.
+    /// A digest of nothing yet. `CKR_HOST_MEMORY`, for SHA-3 alone.
     pub fn new(hash: Hash) -> Result<Self> {
-        Ok(Self::start(hash))
-    }
-
-    fn start(hash: Hash) -> Self {
-        Self(match hash {
+        Ok(Self(match hash {
             Hash::Sha1 => State::Sha1(started!(SHA1_Init)),
             Hash::Sha224 => State::Sha224(started!(SHA224_Init)),
             Hash::Sha256 => State::Sha256(started!(SHA256_Init)),
             Hash::Sha384 => State::Sha384(started!(SHA384_Init)),
             Hash::Sha512 => State::Sha512(started!(SHA512_Init)),
-        })
+            Hash::Sha512_224 => State::Sha512_224(started!(SHA512_224_Init)),
+            Hash::Sha512_256 => State::Sha512_256(started!(SHA512_256_Init)),
+            Hash::Sha3_224 | Hash::Sha3_256 | Hash::Sha3_384 | Hash::Sha3_512 => {
+                State::Sha3(MdState::new(hash)?, hash)
+            }
+        }))
+    }
+
+    /// A second digest of what was taken in so far. `CKR_HOST_MEMORY`, for SHA-3 alone.
+    pub fn try_clone(&self) -> Result<Self> {
+        Ok(Self(match &self.0 {
+            State::Sha1(state) => State::Sha1(*state),
+            State::Sha224(state) => State::Sha224(*state),
+            State::Sha256(state) => State::Sha256(*state),
+            State::Sha384(state) => State::Sha384(*state),
+            State::Sha512(state) => State::Sha512(*state),
+            State::Sha512_224(state) => State::Sha512_224(*state),
+            State::Sha512_256(state) => State::Sha512_256(*state),
+            State::Sha3(state, hash) => State::Sha3(state.try_clone()?, *hash),
+        }))
     }
 
     /// Takes in more of the message.
     pub fn update(&mut self, data: &[u8]) {
         let (start, len) = (data.as_ptr().cast(), data.len());
         // SAFETY: the state was started by `new`, and `data` is readable for its length. The
-        // calls cannot fail (sha.h).
+        // calls cannot fail (sha.h, digest.h).
         unsafe {
             match &mut self.0 {
                 State::Sha1(state) => c::SHA1_Update(state, start, len),
@@ -74,6 +93,9 @@ impl Digest {
                 State::Sha256(state) => c::SHA256_Update(state, start, len),
                 State::Sha384(state) => c::SHA384_Update(state, start, len),
                 State::Sha512(state) => c::SHA512_Update(state, start, len),
+                State::Sha512_224(state) => c::SHA512_224_Update(state, start, len),
+                State::Sha512_256(state) => c::SHA512_256_Update(state, start, len),
+                State::Sha3(state, _) => c::EVP_DigestUpdate(state.as_ptr(), start, len),
             }
         };
     }
@@ -86,13 +108,27 @@ impl Digest {
             State::Sha256(state) => finished!(SHA256_Final, state, Sha256),
             State::Sha384(state) => finished!(SHA384_Final, state, Sha384),
             State::Sha512(state) => finished!(SHA512_Final, state, Sha512),
+            State::Sha512_224(state) => finished!(SHA512_224_Final, state, Sha512_224),
+            State::Sha512_256(state) => finished!(SHA512_256_Final, state, Sha512_256),
+            State::Sha3(state, hash) => {
+                let mut digest = vec![0; hash.len()];
+                // SAFETY: the state was started, and the digest has the length of its hash function.
+                // The call cannot fail (digest.h) and wipes the state.
+                unsafe {
+                    c::EVP_DigestFinal_ex(state.as_ptr(), digest.as_mut_ptr(), ptr::null_mut())
+                };
+                digest
+            }
         }
     }
 }
 
-/// The digest of `data`.
+/// The digest of `data`. Where the caller chooses the hash function, and so perhaps SHA-3, for which
+/// there may be no memory, [`Digest::new`] says so; this one ends as an allocation of Rust would.
 pub fn digest(hash: Hash, data: &[u8]) -> Vec<u8> {
-    let mut digest = Digest::start(hash);
+    let Ok(mut digest) = Digest::new(hash) else {
+        std::alloc::handle_alloc_error(std::alloc::Layout::new::<c::EVP_MD_CTX>());
+    };
     digest.update(data);
     digest.finish()
 }
@@ -143,6 +179,63 @@ impl Hmac {
         // SAFETY: `new` started the state, so the call cannot fail; it writes the digest length of
         // its hash function, which is `len`.
         unsafe { c::HMAC_Final(self.state.as_ptr(), tag.as_mut_ptr(), ptr::null_mut()) };
+        tag
+    }
+}
+
+/// A running CMAC of AES (SP 800-38B). Wiped when dropped.
+pub struct Cmac(CmacState);
+
+// SAFETY: the state is plain memory that no thread but the owner of `Cmac` reaches.
+unsafe impl Send for Cmac {}
+
+impl Cmac {
+    /// A CMAC of nothing yet. `CKR_KEY_SIZE_RANGE` unless the key has 16, 24 or 32 bytes.
+    pub fn new(key: &[u8]) -> Result<Self> {
+        ffi::begin();
+        // SAFETY: the calls have no preconditions and return static tables.
+        let cipher = unsafe {
+            match key.len() {
+                16 => c::EVP_aes_128_cbc(),
+                24 => c::EVP_aes_192_cbc(),
+                32 => c::EVP_aes_256_cbc(),
+                _ => {
+                    return Err(refused(
+                        CKR_KEY_SIZE_RANGE,
+                        "an AES key has 16, 24 or 32 bytes",
+                    ));
+                }
+            }
+        };
+        // SAFETY: the constructor has no preconditions.
+        let state = CmacState::own(unsafe { c::CMAC_CTX_new() })?;
+        // SAFETY: the state is live, `key` is readable for its length and the cipher takes that length.
+        let done = unsafe {
+            c::CMAC_Init(
+                state.as_ptr(),
+                key.as_ptr().cast(),
+                key.len(),
+                cipher,
+                ptr::null_mut(),
+            )
+        };
+        check(done, CKR_GENERAL_ERROR, "AWS-LC refused a CMAC key")?;
+        Ok(Self(state))
+    }
+
+    /// Takes in more of the message.
+    pub fn update(&mut self, data: &[u8]) {
+        // SAFETY: `new` started the state, so the call cannot fail; `data` is readable for its
+        // length.
+        unsafe { c::CMAC_Update(self.0.as_ptr(), data.as_ptr(), data.len()) };
+    }
+
+    /// The tag of all that was taken in, 16 bytes.
+    pub fn finish(self) -> Vec<u8> {
+        let mut tag = vec![0; 16];
+        let mut len = 0;
+        // SAFETY: `new` started the state, so the call cannot fail; it writes a block of AES.
+        unsafe { c::CMAC_Final(self.0.as_ptr(), tag.as_mut_ptr(), &mut len) };
         tag
     }
 }

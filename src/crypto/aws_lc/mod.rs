@@ -4,6 +4,7 @@
 //! blinds RSA, checks every RSA result against the public exponent before it releases it, and keeps
 //! its random generator a thread and a fork apart.
 
+mod aead;
 mod ec;
 mod ed25519;
 mod ffi;
@@ -11,10 +12,11 @@ mod hash;
 mod rsa;
 mod symmetric;
 
+pub use aead::{ccm_open, ccm_seal, chacha_open, chacha_seal, gcm_open, gcm_seal};
 pub use ec::{agree, public_point};
 pub use ed25519::public as ed25519_public;
-pub use hash::{Digest, Hmac, digest};
-pub use symmetric::{Cipher, cfb, gcm_open, gcm_seal, tdes_block};
+pub use hash::{Cmac, Digest, Hmac, digest};
+pub use symmetric::{Cipher, cfb, key_unwrap, key_wrap, tdes_block};
 
 use super::{CryptScheme, KeySpec, PrivateParts, PublicParts, SecretParts, SignScheme};
 use crate::error::{Error, Result, fail};

@@ -1,14 +1,12 @@
-//! AES: the plain modes in place, and GCM in one call; one block of Triple DES.
+//! AES: the plain modes in place, and Key Wrap; one block of Triple DES.
 
-use super::super::{CipherMode, Direction};
-use super::ffi::{self, AeadState, CipherState, check, refused};
-use super::internal;
+use super::super::{CipherMode, Direction, keywrap};
+use super::ffi::{self, CipherState, check, refused};
 use crate::error::{Error, Result, fail};
 use crate::memory::Secret;
 use aws_lc_sys as c;
 use cryptoki_sys::{
-    CKR_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE,
-    CKR_GENERAL_ERROR, CKR_HOST_MEMORY, CKR_KEY_SIZE_RANGE, CKR_MECHANISM_PARAM_INVALID,
+    CKR_DATA_LEN_RANGE, CKR_GENERAL_ERROR, CKR_KEY_SIZE_RANGE, CKR_MECHANISM_PARAM_INVALID,
 };
 use std::ffi::c_int;
 use std::ptr;
@@ -159,115 +157,20 @@ fn step(state: &CipherState, data: &mut [u8]) -> Result<()> {
     check(done, CKR_GENERAL_ERROR, "AWS-LC broke off a cipher")
 }
 
-/// Encrypts with AES-GCM: `ciphertext ‖ tag`.
-///
-/// `CKR_KEY_SIZE_RANGE` unless the key has 16, 24 or 32 bytes; `CKR_MECHANISM_PARAM_INVALID`
-/// unless the IV has 1 to 256 bytes and the tag 12 to 16.
-pub fn gcm_seal(
-    key: &[u8],
-    iv: &[u8],
-    aad: &[u8],
-    tag_len: usize,
-    plaintext: &[u8],
-) -> Result<Vec<u8>> {
-    ffi::begin();
-    let state = gcm(key, iv, tag_len)?;
-    let mut sealed = Vec::new();
-    plaintext
-        .len()
-        .checked_add(tag_len)
-        .and_then(|len| sealed.try_reserve_exact(len).ok())
-        .ok_or_else(|| Error::new(CKR_HOST_MEMORY, "no memory for a ciphertext"))?;
-    let mut len = 0;
-    // SAFETY: the state is keyed, every input is readable for its length, and `sealed` has room for
-    // `max_out_len` bytes; the call writes `len` of them.
-    unsafe {
-        let done = c::EVP_AEAD_CTX_seal(
-            state.as_ptr(),
-            sealed.as_mut_ptr(),
-            &mut len,
-            plaintext.len() + tag_len,
-            iv.as_ptr(),
-            iv.len(),
-            plaintext.as_ptr(),
-            plaintext.len(),
-            aad.as_ptr(),
-            aad.len(),
-        );
-        check(done, CKR_DATA_LEN_RANGE, "AES-GCM takes less than 64 GiB")?;
-        sealed.set_len(len);
-    }
-    Ok(sealed)
+/// Wraps `data` under `kek` as [`keywrap::wrap`] says. `CKR_KEY_SIZE_RANGE` unless `kek` has 16, 24 or
+/// 32 bytes.
+pub fn key_wrap(padded: bool, kek: &[u8], iv: Option<&[u8]>, data: &[u8]) -> Result<Vec<u8>> {
+    let mut aes = Cipher::new(CipherMode::Ecb, Direction::Encrypt, kek, &[])?;
+    keywrap::wrap(|block| aes.update(block), padded, iv, data)
 }
 
-/// Decrypts `ciphertext ‖ tag`.
-///
-/// `CKR_ENCRYPTED_DATA_INVALID` when the tag does not hold, and then nothing of the plaintext
-/// remains in memory; `CKR_ENCRYPTED_DATA_LEN_RANGE` when the input is shorter than a tag; the rest
-/// as [`gcm_seal`].
-pub fn gcm_open(key: &[u8], iv: &[u8], aad: &[u8], tag_len: usize, input: &[u8]) -> Result<Secret> {
-    ffi::begin();
-    let state = gcm(key, iv, tag_len)?;
-    let Some((ciphertext, tag)) = input
-        .len()
-        .checked_sub(tag_len)
-        .and_then(|len| input.split_at_checked(len))
-    else {
-        return fail!(
-            CKR_ENCRYPTED_DATA_LEN_RANGE,
-            "an AES-GCM ciphertext is no shorter than its tag"
-        );
-    };
-    let mut plaintext = Secret::zeroed(ciphertext.len())?;
-    // SAFETY: the state is keyed, every input is readable for its length, and `plaintext` is as
-    // long as the ciphertext.
-    let done = unsafe {
-        c::EVP_AEAD_CTX_open_gather(
-            state.as_ptr(),
-            plaintext.as_mut_ptr(),
-            iv.as_ptr(),
-            iv.len(),
-            ciphertext.as_ptr(),
-            ciphertext.len(),
-            tag.as_ptr(),
-            tag.len(),
-            aad.as_ptr(),
-            aad.len(),
-        )
-    };
-    check(
-        done,
-        CKR_ENCRYPTED_DATA_INVALID,
-        "the AES-GCM tag does not hold",
-    )?;
-    Ok(plaintext)
+/// Unwraps `wrapped` under `kek` as [`keywrap::unwrap`] says. `CKR_KEY_SIZE_RANGE` unless `kek` has 16,
+/// 24 or 32 bytes.
+pub fn key_unwrap(padded: bool, kek: &[u8], iv: Option<&[u8]>, wrapped: &[u8]) -> Result<Secret> {
+    let mut aes = Cipher::new(CipherMode::Ecb, Direction::Decrypt, kek, &[])?;
+    keywrap::unwrap(|block| aes.update(block), padded, iv, wrapped)
 }
 
-fn gcm(key: &[u8], iv: &[u8], tag_len: usize) -> Result<AeadState> {
-    if !(1..=256).contains(&iv.len()) || !(12..=16).contains(&tag_len) {
-        return fail!(
-            CKR_MECHANISM_PARAM_INVALID,
-            "AES-GCM takes an IV of 1 to 256 bytes and a tag of 12 to 16, not {} and {tag_len}",
-            iv.len()
-        );
-    }
-    // SAFETY: the calls have no preconditions and return static tables.
-    let aead = unsafe {
-        match key.len() {
-            16 => c::EVP_aead_aes_128_gcm(),
-            24 => c::EVP_aead_aes_192_gcm(),
-            32 => c::EVP_aead_aes_256_gcm(),
-            _ => return Err(key_size()),
-        }
-    };
-    // SAFETY: `key` is readable for its length.
-    let state = unsafe { c::EVP_AEAD_CTX_new(aead, key.as_ptr(), key.len(), tag_len) };
-    if state.is_null() {
-        return Err(internal("AWS-LC refused an AES-GCM key"));
-    }
-    AeadState::own(state)
-}
-
-fn key_size() -> Error {
+pub(super) fn key_size() -> Error {
     refused(CKR_KEY_SIZE_RANGE, "an AES key has 16, 24 or 32 bytes")
 }

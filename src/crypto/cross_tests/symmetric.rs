@@ -12,7 +12,7 @@ fn digests_and_hmacs() {
             let in_parts = both_give!(engine => {
                 let mut digest = engine::Digest::new(hash).unwrap();
                 digest.update(&data[..len / 3]);
-                let mut copy = digest.clone();
+                let mut copy = digest.try_clone().unwrap();
                 digest.update(b"not in the copy");
                 copy.update(&data[len / 3..]);
                 copy.finish()
@@ -168,6 +168,95 @@ fn aes_gcm() {
     for key_len in [0, 15, 33] {
         both_refuse!(CKR_KEY_SIZE_RANGE, engine => {
             engine::gcm_open(&pattern(key_len), &iv, b"", 16, &[0; 32])
+        });
+    }
+}
+
+#[test]
+fn cmacs() {
+    for key in [16, 24, 32].map(pattern) {
+        for data in [0, 1, 15, 16, 17, 32, 1000].map(pattern) {
+            let tag = both_give!(engine => {
+                let mut cmac = engine::Cmac::new(&key).unwrap();
+                cmac.update(&data[..data.len() / 3]);
+                cmac.update(&data[data.len() / 3..]);
+                cmac.finish()
+            });
+            assert_eq!(tag.len(), 16);
+        }
+    }
+    both_refuse!(CKR_KEY_SIZE_RANGE, engine => engine::Cmac::new(&pattern(20)));
+}
+
+#[test]
+fn key_wraps() {
+    for kek in [16, 24, 32].map(pattern) {
+        for (padded, len, iv) in [
+            (false, 16, 8),
+            (false, 40, 8),
+            (true, 1, 4),
+            (true, 8, 4),
+            (true, 9, 4),
+            (true, 2400, 4),
+        ] {
+            let data = pattern(len);
+            for iv in [None, Some(pattern(iv))] {
+                let iv = iv.as_deref();
+                let wrapped =
+                    both_give!(engine => engine::key_wrap(padded, &kek, iv, &data).unwrap());
+                let unwrapped = both_give!(engine => {
+                    engine::key_unwrap(padded, &kek, iv, &wrapped).unwrap().to_vec()
+                });
+                assert_eq!(unwrapped, data);
+            }
+        }
+    }
+}
+
+#[test]
+fn ccm_and_chacha() {
+    let lengths = [
+        (0, 0),
+        (13, 0),
+        (0, 1),
+        (20, 100),
+        (300, 4096),
+        (70_000, 20),
+    ];
+    for key in [16, 24, 32].map(pattern) {
+        for nonce in (7..=13).map(pattern) {
+            for tag in [4, 6, 8, 10, 12, 14, 16] {
+                for (aad, len) in lengths {
+                    let (aad, data) = (pattern(aad), pattern(len));
+                    let sealed = both_give!(engine => {
+                        engine::ccm_seal(&key, &nonce, &aad, tag, &data).unwrap()
+                    });
+                    assert_eq!(sealed.len(), len + tag);
+                    let opened = both_give!(engine => {
+                        engine::ccm_open(&key, &nonce, &aad, tag, &sealed).unwrap().to_vec()
+                    });
+                    assert_eq!(opened, data);
+                    let mut corrupt = sealed;
+                    *corrupt.last_mut().unwrap() ^= 1;
+                    both_refuse!(CKR_ENCRYPTED_DATA_INVALID, engine => {
+                        engine::ccm_open(&key, &nonce, &aad, tag, &corrupt)
+                    });
+                }
+            }
+        }
+    }
+    let (key, nonce) = (pattern(32), pattern(12));
+    for (aad, len) in lengths {
+        let (aad, data) = (pattern(aad), pattern(len));
+        let sealed = both_give!(engine => engine::chacha_seal(&key, &nonce, &aad, &data).unwrap());
+        let opened = both_give!(engine => {
+            engine::chacha_open(&key, &nonce, &aad, &sealed).unwrap().to_vec()
+        });
+        assert_eq!(opened, data);
+        let mut corrupt = sealed;
+        corrupt[0] ^= 1;
+        both_refuse!(CKR_ENCRYPTED_DATA_INVALID, engine => {
+            engine::chacha_open(&key, &nonce, &aad, &corrupt)
         });
     }
 }

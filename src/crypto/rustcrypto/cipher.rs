@@ -1,6 +1,6 @@
-//! AES: ECB, CBC, CTR and CFB (SP 800-38A), GCM (SP 800-38D); one block of Triple DES (SP 800-67).
+//! AES: ECB, CBC, CTR and CFB (SP 800-38A), Key Wrap; one block of Triple DES (SP 800-67).
 
-use crate::crypto::{CipherMode, Direction};
+use crate::crypto::{CipherMode, Direction, keywrap};
 use crate::error::{Error, Result, fail};
 use crate::memory::Secret;
 use aes::{Aes128, Aes192, Aes256};
@@ -11,19 +11,15 @@ use cipher::{
     KeyInit, KeyIvInit, StreamCipher,
 };
 use cryptoki_sys::{
-    CKR_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE,
-    CKR_GENERAL_ERROR, CKR_HOST_MEMORY, CKR_KEY_SIZE_RANGE, CKR_MECHANISM_PARAM_INVALID,
+    CKR_DATA_LEN_RANGE, CKR_GENERAL_ERROR, CKR_KEY_SIZE_RANGE, CKR_MECHANISM_PARAM_INVALID,
 };
 use des::TdesEde3;
-use ghash::{GHash, universal_hash::UniversalHash};
-use subtle::ConstantTimeEq;
-use zeroize::Zeroizing;
 
 const BLOCK: usize = 16;
-type Block = Array<u8, U16>;
+pub(super) type Block = Array<u8, U16>;
 
 /// AES with one of its three key sizes.
-trait Aes:
+pub(super) trait Aes:
     BlockCipherEncrypt + BlockCipherDecrypt + BlockSizeUser<BlockSize = U16> + KeyInit + Send + 'static
 {
 }
@@ -47,8 +43,9 @@ macro_rules! with_key {
         }
     };
 }
+pub(super) use with_key;
 
-type Step = Box<dyn FnMut(&mut [u8]) -> Result<()> + Send>;
+pub(super) type Step = Box<dyn FnMut(&mut [u8]) -> Result<()> + Send>;
 
 /// AES in a mode without padding, part by part and in place.
 pub struct Cipher {
@@ -185,135 +182,20 @@ fn blocks(data: &mut [u8]) -> &mut [Block] {
     Block::slice_as_chunks_mut(data).0
 }
 
-/// Encrypts `plaintext` and authenticates it with `aad`: `ciphertext ‖ tag`.
-///
-/// `CKR_KEY_SIZE_RANGE` for no key size of AES; `CKR_MECHANISM_PARAM_INVALID` for an IV that is
-/// not 1 to 256 bytes, or a tag that is not 12 to 16.
-pub fn gcm_seal(
-    key: &[u8],
-    iv: &[u8],
-    aad: &[u8],
-    tag_len: usize,
-    plaintext: &[u8],
-) -> Result<Vec<u8>> {
-    let mut gcm = Gcm::new(key, iv, tag_len)?;
-    let mut sealed = Vec::new();
-    sealed
-        .try_reserve_exact(plaintext.len().saturating_add(tag_len))
-        .map_err(|_| Error::new(CKR_HOST_MEMORY, "no memory for a ciphertext"))?;
-    sealed.extend_from_slice(plaintext);
-    (gcm.keystream)(&mut sealed)?;
-    let tag = gcm.tag(aad, &sealed);
-    sealed.extend(tag.iter().take(tag_len));
-    Ok(sealed)
+/// Wraps `data` under `kek` as [`keywrap::wrap`] says. `CKR_KEY_SIZE_RANGE` for no key size of AES.
+pub fn key_wrap(padded: bool, kek: &[u8], iv: Option<&[u8]>, data: &[u8]) -> Result<Vec<u8>> {
+    let mut aes = Cipher::new(CipherMode::Ecb, Direction::Encrypt, kek, &[])?;
+    keywrap::wrap(|block| aes.update(block), padded, iv, data)
 }
 
-/// Decrypts `ciphertext ‖ tag` once the tag holds, else `CKR_ENCRYPTED_DATA_INVALID`;
-/// `CKR_ENCRYPTED_DATA_LEN_RANGE` when the input is shorter than a tag. The other refusals are
-/// those of [`gcm_seal`].
-pub fn gcm_open(key: &[u8], iv: &[u8], aad: &[u8], tag_len: usize, input: &[u8]) -> Result<Secret> {
-    let mut gcm = Gcm::new(key, iv, tag_len)?;
-    let Some((ciphertext, tag)) = input
-        .len()
-        .checked_sub(tag_len)
-        .and_then(|len| input.split_at_checked(len))
-    else {
-        return fail!(
-            CKR_ENCRYPTED_DATA_LEN_RANGE,
-            "an AES-GCM ciphertext is no shorter than its tag"
-        );
-    };
-    let expected = gcm.tag(aad, ciphertext);
-    let expected = expected.get(..tag_len).unwrap_or_default();
-    if !bool::from(expected.ct_eq(tag)) {
-        return fail!(
-            CKR_ENCRYPTED_DATA_INVALID,
-            "the AES-GCM tag does not fit the key, the IV and the data"
-        );
-    }
-    let mut plaintext = Secret::copy_of(ciphertext)?;
-    (gcm.keystream)(&mut plaintext)?;
-    Ok(plaintext)
+/// Unwraps `wrapped` under `kek` as [`keywrap::unwrap`] says. `CKR_KEY_SIZE_RANGE` for no key size of
+/// AES.
+pub fn key_unwrap(padded: bool, kek: &[u8], iv: Option<&[u8]>, wrapped: &[u8]) -> Result<Secret> {
+    let mut aes = Cipher::new(CipherMode::Ecb, Direction::Decrypt, kek, &[])?;
+    keywrap::unwrap(|block| aes.update(block), padded, iv, wrapped)
 }
 
-/// GCM from its two halves, CTR and GHASH: the AEAD crate has the length of the IV in a type, and
-/// PKCS #11 leaves it to the caller (`CK_GCM_PARAMS`).
-struct Gcm {
-    keystream: Step,
-    ghash: GHash,
-    /// The keystream of the first counter block, for the tag alone.
-    mask: Block,
-}
-
-impl Gcm {
-    fn new(key: &[u8], iv: &[u8], tag_len: usize) -> Result<Self> {
-        if !(1..=256).contains(&iv.len()) || !(12..=16).contains(&tag_len) {
-            return fail!(
-                CKR_MECHANISM_PARAM_INVALID,
-                "AES-GCM takes an IV of 1 to 256 bytes and a tag of 12 to 16, not {} and {}",
-                iv.len(),
-                tag_len
-            );
-        }
-        with_key!(key, gcm(key, iv))
-    }
-
-    /// The tag at its full length (SP 800-38D 7.1 steps 4 to 6).
-    fn tag(&self, aad: &[u8], ciphertext: &[u8]) -> Block {
-        let mut ghash = self.ghash.clone();
-        ghash.update_padded(aad);
-        ghash.update_padded(ciphertext);
-        ghash.update(&[lengths(aad, ciphertext)]);
-        let mut tag = ghash.finalize();
-        for (byte, mask) in tag.iter_mut().zip(&self.mask) {
-            *byte ^= mask;
-        }
-        tag
-    }
-}
-
-fn gcm<A: Aes>(key: &[u8], iv: &[u8]) -> Result<Gcm> {
-    let refused = |_| Error::new(CKR_GENERAL_ERROR, "AES refused its key or IV");
-    let mut hash_key = Zeroizing::new(Block::default());
-    A::new_from_slice(key)
-        .map_err(refused)?
-        .encrypt_block(&mut hash_key);
-    let ghash = GHash::new(&hash_key);
-
-    let mut keystream =
-        ctr::Ctr32BE::<A>::new_from_slices(key, &first_counter(&ghash, iv)).map_err(refused)?;
-    let mut mask = Block::default();
-    keystream.apply_keystream(&mut mask);
-    Ok(Gcm {
-        keystream: stream(keystream),
-        ghash,
-        mask,
-    })
-}
-
-/// The first counter block (SP 800-38D 7.1 step 2).
-fn first_counter(ghash: &GHash, iv: &[u8]) -> Block {
-    if iv.len() == 12 {
-        let mut block = Block::default();
-        let bytes = iv.iter().chain(&[0, 0, 0, 1]);
-        for (to, from) in block.iter_mut().zip(bytes) {
-            *to = *from;
-        }
-        return block;
-    }
-    let mut ghash = ghash.clone();
-    ghash.update_padded(iv);
-    ghash.update(&[lengths(&[], iv)]);
-    ghash.finalize()
-}
-
-/// The lengths in bits of two inputs of GHASH, 64 bits each.
-fn lengths(first: &[u8], second: &[u8]) -> Block {
-    let bits = |data: &[u8]| 8 * data.len() as u128;
-    Array((bits(first) << 64 | bits(second)).to_be_bytes())
-}
-
-fn stream(mut cipher: impl StreamCipher + Send + 'static) -> Step {
+pub(super) fn stream(mut cipher: impl StreamCipher + Send + 'static) -> Step {
     Box::new(move |data| {
         cipher
             .try_apply_keystream(data)

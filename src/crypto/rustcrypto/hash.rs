@@ -1,11 +1,13 @@
-//! Digests and HMAC.
+//! Digests, HMAC and CMAC.
 
 use crate::crypto::Hash;
-use crate::error::{Error, Result};
-use cryptoki_sys::CKR_GENERAL_ERROR;
-use hmac::{KeyInit, Mac};
+use crate::error::{Error, Result, fail};
+use aes::{Aes128, Aes192, Aes256};
+use cryptoki_sys::{CKR_GENERAL_ERROR, CKR_KEY_SIZE_RANGE};
+use hmac::{KeyInit, Mac, SimpleHmac};
 use sha1::Sha1;
-use sha2::{Digest as _, Sha224, Sha256, Sha384, Sha512};
+use sha2::{Digest as _, Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};
+use sha3::{Sha3_224, Sha3_256, Sha3_384, Sha3_512};
 
 /// The same expression for whichever hash function `$state` holds.
 macro_rules! each {
@@ -16,6 +18,12 @@ macro_rules! each {
             $type::Sha256($inner) => $do,
             $type::Sha384($inner) => $do,
             $type::Sha512($inner) => $do,
+            $type::Sha512_224($inner) => $do,
+            $type::Sha512_256($inner) => $do,
+            $type::Sha3_224($inner) => $do,
+            $type::Sha3_256($inner) => $do,
+            $type::Sha3_384($inner) => $do,
+            $type::Sha3_512($inner) => $do,
         }
     };
 }
@@ -27,10 +35,15 @@ enum DigestState {
     Sha256(Sha256),
     Sha384(Sha384),
     Sha512(Sha512),
+    Sha512_224(Sha512_224),
+    Sha512_256(Sha512_256),
+    Sha3_224(Sha3_224),
+    Sha3_256(Sha3_256),
+    Sha3_384(Sha3_384),
+    Sha3_512(Sha3_512),
 }
 
-/// A digest in parts (FIPS 180-4).
-#[derive(Clone)]
+/// A digest in parts (FIPS 180-4, FIPS 202).
 pub struct Digest(DigestState);
 
 impl Digest {
@@ -47,7 +60,18 @@ impl Digest {
             Hash::Sha256 => DigestState::Sha256(Sha256::new()),
             Hash::Sha384 => DigestState::Sha384(Sha384::new()),
             Hash::Sha512 => DigestState::Sha512(Sha512::new()),
+            Hash::Sha512_224 => DigestState::Sha512_224(Sha512_224::new()),
+            Hash::Sha512_256 => DigestState::Sha512_256(Sha512_256::new()),
+            Hash::Sha3_224 => DigestState::Sha3_224(Sha3_224::new()),
+            Hash::Sha3_256 => DigestState::Sha3_256(Sha3_256::new()),
+            Hash::Sha3_384 => DigestState::Sha3_384(Sha3_384::new()),
+            Hash::Sha3_512 => DigestState::Sha3_512(Sha3_512::new()),
         })
+    }
+
+    /// A second digest of what was taken in so far. This engine never fails here.
+    pub fn try_clone(&self) -> Result<Self> {
+        Ok(Self(self.0.clone()))
     }
 
     /// Takes the next part of the message.
@@ -74,6 +98,12 @@ enum HmacState {
     Sha256(hmac::Hmac<Sha256>),
     Sha384(hmac::Hmac<Sha384>),
     Sha512(hmac::Hmac<Sha512>),
+    Sha512_224(hmac::Hmac<Sha512_224>),
+    Sha512_256(hmac::Hmac<Sha512_256>),
+    Sha3_224(SimpleHmac<Sha3_224>),
+    Sha3_256(SimpleHmac<Sha3_256>),
+    Sha3_384(SimpleHmac<Sha3_384>),
+    Sha3_512(SimpleHmac<Sha3_512>),
 }
 
 /// HMAC in parts (FIPS 198-1).
@@ -88,6 +118,12 @@ impl Hmac {
             Hash::Sha256 => KeyInit::new_from_slice(key).map(HmacState::Sha256),
             Hash::Sha384 => KeyInit::new_from_slice(key).map(HmacState::Sha384),
             Hash::Sha512 => KeyInit::new_from_slice(key).map(HmacState::Sha512),
+            Hash::Sha512_224 => KeyInit::new_from_slice(key).map(HmacState::Sha512_224),
+            Hash::Sha512_256 => KeyInit::new_from_slice(key).map(HmacState::Sha512_256),
+            Hash::Sha3_224 => KeyInit::new_from_slice(key).map(HmacState::Sha3_224),
+            Hash::Sha3_256 => KeyInit::new_from_slice(key).map(HmacState::Sha3_256),
+            Hash::Sha3_384 => KeyInit::new_from_slice(key).map(HmacState::Sha3_384),
+            Hash::Sha3_512 => KeyInit::new_from_slice(key).map(HmacState::Sha3_512),
         };
         match state {
             Ok(state) => Ok(Self(state)),
@@ -103,5 +139,53 @@ impl Hmac {
     /// The whole tag, [`Hash::len`] bytes.
     pub fn finish(self) -> Vec<u8> {
         each!(HmacState, self.0, state => state.finalize().into_bytes().to_vec())
+    }
+}
+
+enum CmacState {
+    Aes128(cmac::Cmac<Aes128>),
+    Aes192(cmac::Cmac<Aes192>),
+    Aes256(cmac::Cmac<Aes256>),
+}
+
+/// CMAC of AES in parts (SP 800-38B).
+pub struct Cmac(CmacState);
+
+impl Cmac {
+    /// CMAC under `key`. `CKR_KEY_SIZE_RANGE` for no key size of AES.
+    pub fn new(key: &[u8]) -> Result<Self> {
+        let state = match key.len() {
+            16 => KeyInit::new_from_slice(key).map(CmacState::Aes128),
+            24 => KeyInit::new_from_slice(key).map(CmacState::Aes192),
+            32 => KeyInit::new_from_slice(key).map(CmacState::Aes256),
+            len => {
+                return fail!(
+                    CKR_KEY_SIZE_RANGE,
+                    "an AES key of {len} bytes, not 16, 24 or 32"
+                );
+            }
+        };
+        match state {
+            Ok(state) => Ok(Self(state)),
+            Err(_) => Err(Error::new(CKR_GENERAL_ERROR, "CMAC refused its key")),
+        }
+    }
+
+    /// Takes the next part of the message.
+    pub fn update(&mut self, data: &[u8]) {
+        match &mut self.0 {
+            CmacState::Aes128(state) => state.update(data),
+            CmacState::Aes192(state) => state.update(data),
+            CmacState::Aes256(state) => state.update(data),
+        }
+    }
+
+    /// The whole tag, 16 bytes.
+    pub fn finish(self) -> Vec<u8> {
+        match self.0 {
+            CmacState::Aes128(state) => state.finalize().into_bytes().to_vec(),
+            CmacState::Aes192(state) => state.finalize().into_bytes().to_vec(),
+            CmacState::Aes256(state) => state.finalize().into_bytes().to_vec(),
+        }
     }
 }

@@ -4,6 +4,7 @@
 //! values pass through memory of the RustCrypto crates for the time of an operation; the crates
 //! wipe what they keep, but not every intermediate integer of RSA.
 
+mod aead;
 mod cipher;
 mod ec;
 mod ed25519;
@@ -11,10 +12,11 @@ mod hash;
 mod padding;
 mod rsa;
 
-pub use cipher::{Cipher, cfb, gcm_open, gcm_seal, tdes_block};
+pub use aead::{ccm_open, ccm_seal, chacha_open, chacha_seal, gcm_open, gcm_seal};
+pub use cipher::{Cipher, cfb, key_unwrap, key_wrap, tdes_block};
 pub use ec::{agree, public_point};
 pub use ed25519::public_key as ed25519_public;
-pub use hash::{Digest, Hmac, digest};
+pub use hash::{Cmac, Digest, Hmac, digest};
 
 use super::{
     CryptScheme, Curve, KeySpec, PrivateParts, PublicParts, SecretParts, SignScheme, edwards,
