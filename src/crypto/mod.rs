@@ -118,6 +118,8 @@ pub enum KeySpec {
     Ec(Curve),
     /// Ed25519 (RFC 8032).
     Ed25519,
+    /// X25519 (RFC 7748).
+    X25519,
 }
 
 /// The public half of a key pair.
@@ -139,6 +141,8 @@ pub enum PublicParts {
     },
     /// The 32 bytes of RFC 8032.
     Ed25519(Vec<u8>),
+    /// The u-coordinate of RFC 7748, 32 bytes, little-endian.
+    X25519(Vec<u8>),
 }
 
 /// The private half of a key pair, with the public half that belongs to it.
@@ -169,6 +173,11 @@ pub enum SecretParts {
     Ed25519 {
         /// Seed.
         seed: Secret,
+    },
+    /// Scalar of RFC 7748 as it was drawn, 32 bytes; clamped where it is used.
+    X25519 {
+        /// Scalar.
+        scalar: Secret,
     },
 }
 
@@ -265,7 +274,7 @@ pub enum Direction {
 }
 
 impl PublicParts {
-    /// Key size as PKCS#11 counts it: bits of the modulus, of the field, 255 for Ed25519.
+    /// Key size as PKCS#11 counts it: bits of the modulus, of the field, 255 for Ed25519 and X25519.
     pub fn bits(&self) -> usize {
         match self {
             PublicParts::Rsa { n, .. } => {
@@ -274,7 +283,7 @@ impl PublicParts {
                 n.len() * 8 - zeros as usize
             }
             PublicParts::Ec { curve, .. } => curve.bits(),
-            PublicParts::Ed25519(_) => 255,
+            PublicParts::Ed25519(_) | PublicParts::X25519(_) => 255,
         }
     }
 
@@ -307,6 +316,7 @@ impl PublicParts {
             PublicParts::Rsa { .. } => self.bits().div_ceil(8),
             PublicParts::Ec { curve, .. } => 2 * curve.len(),
             PublicParts::Ed25519(_) => 64,
+            PublicParts::X25519(_) => 32,
         }
     }
 }

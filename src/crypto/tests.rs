@@ -10,6 +10,7 @@
 mod ec;
 mod rsa;
 mod symmetric;
+mod x25519;
 
 use super::engine::{Digest, Hmac, PrivateKey, PublicKey, digest, random};
 use super::*;

@@ -10,11 +10,13 @@ mod ffi;
 mod hash;
 mod rsa;
 mod symmetric;
+mod x25519;
 
 pub use ec::{agree, public_point};
 pub use ed25519::public as ed25519_public;
 pub use hash::{Digest, Hmac, digest};
 pub use symmetric::{Cipher, cfb, gcm_open, gcm_seal, tdes_block};
+pub use x25519::{agree as x25519, public as x25519_public};
 
 use super::{CryptScheme, KeySpec, PrivateParts, PublicParts, SecretParts, SignScheme};
 use crate::error::{Error, Result, fail};
@@ -41,6 +43,7 @@ pub fn generate(spec: &KeySpec) -> Result<PrivateParts> {
         KeySpec::Rsa { bits, exponent } => rsa::generate(*bits, exponent),
         KeySpec::Ec(curve) => ec::generate(*curve),
         KeySpec::Ed25519 => ed25519::generate(),
+        KeySpec::X25519 => x25519::generate(),
     }
 }
 
@@ -51,6 +54,7 @@ enum Private {
     Rsa(rsa::PrivateKey),
     Ec(ec::Key),
     Ed25519(ed25519::PrivateKey),
+    X25519,
 }
 
 impl PrivateKey {
@@ -67,6 +71,10 @@ impl PrivateKey {
             }
             (PublicParts::Ed25519(public), SecretParts::Ed25519 { seed }) => {
                 Private::Ed25519(ed25519::PrivateKey::new(public, seed)?)
+            }
+            (PublicParts::X25519(public), SecretParts::X25519 { scalar }) => {
+                x25519::check_pair(public, scalar)?;
+                Private::X25519
             }
             _ => {
                 return fail!(
@@ -114,6 +122,7 @@ enum Public {
     Rsa(rsa::PublicKey),
     Ec(ec::Key),
     Ed25519(ed25519::PublicKey),
+    X25519,
 }
 
 impl PublicKey {
@@ -125,6 +134,10 @@ impl PublicKey {
             PublicParts::Rsa { n, e } => Public::Rsa(rsa::PublicKey::new(n, e)?),
             PublicParts::Ec { curve, point } => Public::Ec(ec::Key::public(*curve, point)?),
             PublicParts::Ed25519(public) => Public::Ed25519(ed25519::PublicKey::new(public)?),
+            PublicParts::X25519(public) => {
+                x25519::check_public(public)?;
+                Public::X25519
+            }
         }))
     }
 
