@@ -132,7 +132,7 @@ const COMPUTED: u16 = N2 | N4 | N6;
 const ON_COPY: u16 = note(14);
 
 const RSA: &[CK_KEY_TYPE] = &[CKK_RSA];
-const EC: &[CK_KEY_TYPE] = &[CKK_EC, CKK_EC_EDWARDS];
+const EC: &[CK_KEY_TYPE] = &[CKK_EC, CKK_EC_EDWARDS, CKK_EC_MONTGOMERY];
 const SYMMETRIC: &[CK_KEY_TYPE] = &[
     CKK_AES,
     CKK_GENERIC_SECRET,
@@ -232,8 +232,8 @@ rules! {
     CKA_EXPONENT_1,        Bytes, PRIVATE, RSA, N4 | N6 | N7, Absent;
     CKA_EXPONENT_2,        Bytes, PRIVATE, RSA, N4 | N6 | N7, Absent;
     CKA_COEFFICIENT,       Bytes, PRIVATE, RSA, N4 | N6 | N7, Absent;
-    // EC and Edwards keys (6.3.3, 6.3.4). The point of a private key: footnote of 3.2, and what
-    // clients look for there.
+    // EC, Edwards and Montgomery keys (6.3.3 to 6.3.8). The point of a private key: footnote of
+    // 3.2, and what clients look for there.
     CKA_EC_PARAMS,         Bytes, PUBLIC,  EC, N1 | N3, Absent;
     CKA_EC_PARAMS,         Bytes, PRIVATE, EC, N1 | N4 | N6, Absent;
     CKA_EC_POINT,          Bytes, PUBLIC,  EC, N1 | N4, Absent;
@@ -272,6 +272,7 @@ fn can_be_used(key_type: CK_KEY_TYPE, attribute: CK_ATTRIBUTE_TYPE) -> bool {
         ),
         CKK_EC => matches!(attribute, CKA_SIGN | CKA_VERIFY | CKA_DERIVE),
         CKK_EC_EDWARDS => matches!(attribute, CKA_SIGN | CKA_VERIFY),
+        CKK_EC_MONTGOMERY => matches!(attribute, CKA_DERIVE),
         CKK_AES => matches!(attribute, CKA_ENCRYPT | CKA_DECRYPT | CKA_SIGN | CKA_VERIFY),
         CKK_GENERIC_SECRET => matches!(attribute, CKA_SIGN | CKA_VERIFY | CKA_DERIVE),
         _ => matches!(attribute, CKA_SIGN | CKA_VERIFY),

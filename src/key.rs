@@ -16,6 +16,7 @@ use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoOwned, SubjectPublicKeyIn
 const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
 const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
 const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
+const X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
 
 /// The object identifier of a curve (RFC 5480 2.1.1.1).
 const fn curve_oid(curve: Curve) -> ObjectIdentifier {
@@ -43,19 +44,28 @@ fn encoding(error: der::Error) -> Error {
     Error::new(CKR_FUNCTION_FAILED, format!("DER encoding: {error}"))
 }
 
-/// What key pair CKA_EC_PARAMS asks for: a named curve, or Ed25519 by object identifier or by the
-/// name `edwards25519` (PKCS#11 6.3.3, 6.3.5).
+/// The one curve of a key type whose curves have names of their own, as CKA_EC_PARAMS says it: by
+/// object identifier (RFC 8410) or by curveName (PKCS#11 6.3.5, 6.3.7).
+fn sole_curve(key_type: CK_KEY_TYPE) -> Option<(KeySpec, ObjectIdentifier, &'static str)> {
+    match key_type {
+        CKK_EC_EDWARDS => Some((KeySpec::Ed25519, ED25519, "edwards25519")),
+        CKK_EC_MONTGOMERY => Some((KeySpec::X25519, X25519, "curve25519")),
+        _ => None,
+    }
+}
+
+/// What key pair CKA_EC_PARAMS asks for: a named curve, Ed25519 or X25519 (PKCS#11 6.3.3 ff.).
 pub fn spec_of_params(key_type: CK_KEY_TYPE, params: &[u8]) -> Result<KeySpec> {
-    if key_type == CKK_EC_EDWARDS {
+    if let Some((spec, sole, sole_name)) = sole_curve(key_type) {
         let named = PrintableStringRef::from_der(params);
-        let known = ObjectIdentifier::from_der(params).is_ok_and(|oid| oid == ED25519)
-            || named.is_ok_and(|name| name.as_str() == "edwards25519");
+        let known = ObjectIdentifier::from_der(params).is_ok_and(|oid| oid == sole)
+            || named.is_ok_and(|name| name.as_str() == sole_name);
         return if known {
-            Ok(KeySpec::Ed25519)
+            Ok(spec)
         } else {
             fail!(
                 CKR_CURVE_NOT_SUPPORTED,
-                "CKA_EC_PARAMS is not Ed25519, the only Edwards curve here"
+                "CKA_EC_PARAMS is not {sole_name}, the only curve of this key type here"
             )
         };
     }
@@ -114,6 +124,7 @@ pub fn public_parts(attributes: &Attributes) -> Result<PublicParts> {
             curve,
             point: point_of(point, 2 * curve.len() + 1)?,
         }),
+        KeySpec::X25519 => Ok(PublicParts::X25519(point_of(point, 32)?)),
         _ => Ok(PublicParts::Ed25519(point_of(point, 32)?)),
     }
 }
@@ -135,6 +146,11 @@ pub fn public_attributes(public: &PublicParts) -> Result<Attributes> {
         PublicParts::Ed25519(key) => {
             attributes.set(CKA_EC_PARAMS, ED25519.to_der().map_err(encoding)?);
             attributes.set(CKA_EC_POINT, octet_string(key)?);
+        }
+        PublicParts::X25519(key) => {
+            attributes.set(CKA_EC_PARAMS, X25519.to_der().map_err(encoding)?);
+            // The bare bytes (6.3.7).
+            attributes.set(CKA_EC_POINT, key.as_slice());
         }
     }
     attributes.set(CKA_PUBLIC_KEY_INFO, public_key_info(public)?);
@@ -166,6 +182,7 @@ pub fn public_key_info(public: &PublicParts) -> Result<Vec<u8>> {
             ((EC_PUBLIC_KEY, Some(AnyRef::from(&curve_parameter))), point)
         }
         PublicParts::Ed25519(key) => ((ED25519, None), key),
+        PublicParts::X25519(key) => ((X25519, None), key),
     };
     let (oid, parameters) = algorithm;
     SubjectPublicKeyInfoRef {
@@ -195,6 +212,7 @@ pub fn public_parts_of_info(info: &SubjectPublicKeyInfoOwned) -> Option<PublicPa
             })
         }
         ED25519 => Some(PublicParts::Ed25519(key.to_vec())),
+        X25519 => Some(PublicParts::X25519(key.to_vec())),
         _ => None,
     }
 }
@@ -247,6 +265,7 @@ fn secrets_of(secret: SecretParts) -> Secrets {
         }
         SecretParts::Ec { d } => vec![(CKA_VALUE, d)],
         SecretParts::Ed25519 { seed } => vec![(CKA_VALUE, seed)],
+        SecretParts::X25519 { scalar } => vec![(CKA_VALUE, scalar)],
     }
 }
 
@@ -302,6 +321,16 @@ pub fn private_parts(
             Ok(PrivateParts {
                 public,
                 secret: SecretParts::Ec { d },
+            })
+        }
+        KeySpec::X25519 => {
+            let public = match attributes.get(CKA_EC_POINT) {
+                Some(_) => public_parts(attributes)?,
+                None => PublicParts::X25519(engine::x25519_public(&value)?),
+            };
+            Ok(PrivateParts {
+                public,
+                secret: SecretParts::X25519 { scalar: value },
             })
         }
         _ => {

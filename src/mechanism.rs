@@ -107,6 +107,8 @@ pub enum Plan {
     EcPair,
     /// Ed25519 key pair.
     EdwardsPair,
+    /// X25519 key pair.
+    MontgomeryPair,
     /// Random secret key of the row's key type.
     SecretKey,
     /// Hash function.
@@ -194,6 +196,7 @@ mechanisms! {
     CKM_ECDSA_SHA512,            [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Some(Sha512));
     CKM_EC_EDWARDS_KEY_PAIR_GEN, [CKK_EC_EDWARDS], ED_BITS, PAIR | EC, None, EdwardsPair;
     CKM_EDDSA,                   [CKK_EC_EDWARDS], ED_BITS, SIGN | EC, EdDsa, Plan::EdDsa;
+    CKM_EC_MONTGOMERY_KEY_PAIR_GEN, [CKK_EC_MONTGOMERY], ED_BITS, PAIR | EC, None, MontgomeryPair;
     CKM_AES_KEY_GEN,             [CKK_AES], AES_BYTES, CKF_GENERATE, None, SecretKey;
     CKM_AES_ECB,                 [CKK_AES], AES_BYTES, CRYPT, None, Cipher { mode: CipherMode::Ecb, padded: false };
     CKM_AES_CBC,                 [CKK_AES], AES_BYTES, CRYPT, Iv, Cipher { mode: CipherMode::Cbc, padded: false };

@@ -137,6 +137,8 @@ pub enum KeySpec {
     Ec(Curve),
     /// Ed25519 (RFC 8032).
     Ed25519,
+    /// X25519 (RFC 7748).
+    X25519,
 }
 
 /// The public half of a key pair.
@@ -158,6 +160,8 @@ pub enum PublicParts {
     },
     /// The 32 bytes of RFC 8032.
     Ed25519(Vec<u8>),
+    /// The u-coordinate of RFC 7748, 32 bytes, little-endian.
+    X25519(Vec<u8>),
 }
 
 /// The private half of a key pair, with the public half that belongs to it.
@@ -188,6 +192,11 @@ pub enum SecretParts {
     Ed25519 {
         /// Seed.
         seed: Secret,
+    },
+    /// Scalar of RFC 7748 as it was drawn, 32 bytes; clamped where it is used.
+    X25519 {
+        /// Scalar.
+        scalar: Secret,
     },
 }
 
@@ -284,7 +293,7 @@ pub enum Direction {
 }
 
 impl PublicParts {
-    /// Key size as PKCS#11 counts it: bits of the modulus, of the field, 255 for Ed25519.
+    /// Key size as PKCS#11 counts it: bits of the modulus, of the field, 255 for Ed25519 and X25519.
     pub fn bits(&self) -> usize {
         match self {
             PublicParts::Rsa { n, .. } => {
@@ -293,7 +302,7 @@ impl PublicParts {
                 n.len() * 8 - zeros as usize
             }
             PublicParts::Ec { curve, .. } => curve.bits(),
-            PublicParts::Ed25519(_) => 255,
+            PublicParts::Ed25519(_) | PublicParts::X25519(_) => 255,
         }
     }
 
@@ -326,6 +335,7 @@ impl PublicParts {
             PublicParts::Rsa { .. } => self.bits().div_ceil(8),
             PublicParts::Ec { curve, .. } => 2 * curve.len(),
             PublicParts::Ed25519(_) => 64,
+            PublicParts::X25519(_) => 32,
         }
     }
 }

@@ -11,12 +11,14 @@ mod ffi;
 mod hash;
 mod rsa;
 mod symmetric;
+mod x25519;
 
 pub use aead::{ccm_open, ccm_seal, chacha_open, chacha_seal, gcm_open, gcm_seal};
 pub use ec::{agree, public_point};
 pub use ed25519::public as ed25519_public;
 pub use hash::{Cmac, Digest, Hmac, digest};
 pub use symmetric::{Cipher, cfb, key_unwrap, key_wrap, tdes_block};
+pub use x25519::{agree as x25519, public as x25519_public};
 
 use super::{CryptScheme, KeySpec, PrivateParts, PublicParts, SecretParts, SignScheme};
 use crate::error::{Error, Result, fail};
@@ -43,6 +45,7 @@ pub fn generate(spec: &KeySpec) -> Result<PrivateParts> {
         KeySpec::Rsa { bits, exponent } => rsa::generate(*bits, exponent),
         KeySpec::Ec(curve) => ec::generate(*curve),
         KeySpec::Ed25519 => ed25519::generate(),
+        KeySpec::X25519 => x25519::generate(),
     }
 }
 
@@ -53,6 +56,7 @@ enum Private {
     Rsa(rsa::PrivateKey),
     Ec(ec::Key),
     Ed25519(ed25519::PrivateKey),
+    X25519,
 }
 
 impl PrivateKey {
@@ -69,6 +73,10 @@ impl PrivateKey {
             }
             (PublicParts::Ed25519(public), SecretParts::Ed25519 { seed }) => {
                 Private::Ed25519(ed25519::PrivateKey::new(public, seed)?)
+            }
+            (PublicParts::X25519(public), SecretParts::X25519 { scalar }) => {
+                x25519::check_pair(public, scalar)?;
+                Private::X25519
             }
             _ => {
                 return fail!(
@@ -116,6 +124,7 @@ enum Public {
     Rsa(rsa::PublicKey),
     Ec(ec::Key),
     Ed25519(ed25519::PublicKey),
+    X25519,
 }
 
 impl PublicKey {
@@ -127,6 +136,10 @@ impl PublicKey {
             PublicParts::Rsa { n, e } => Public::Rsa(rsa::PublicKey::new(n, e)?),
             PublicParts::Ec { curve, point } => Public::Ec(ec::Key::public(*curve, point)?),
             PublicParts::Ed25519(public) => Public::Ed25519(ed25519::PublicKey::new(public)?),
+            PublicParts::X25519(public) => {
+                x25519::check_public(public)?;
+                Public::X25519
+            }
         }))
     }
 

@@ -11,12 +11,14 @@ mod ed25519;
 mod hash;
 mod padding;
 mod rsa;
+mod x25519;
 
 pub use aead::{ccm_open, ccm_seal, chacha_open, chacha_seal, gcm_open, gcm_seal};
 pub use cipher::{Cipher, cfb, key_unwrap, key_wrap, tdes_block};
 pub use ec::{agree, public_point};
 pub use ed25519::public_key as ed25519_public;
 pub use hash::{Cmac, Digest, Hmac, digest};
+pub use x25519::{agree as x25519, public as x25519_public};
 
 use super::{
     CryptScheme, Curve, KeySpec, PrivateParts, PublicParts, SecretParts, SignScheme, edwards,
@@ -62,6 +64,7 @@ pub fn generate(spec: &KeySpec) -> Result<PrivateParts> {
                 secret: SecretParts::Ed25519 { seed },
             })
         }
+        KeySpec::X25519 => x25519::generate(),
     }
 }
 
@@ -69,6 +72,7 @@ enum Private {
     Rsa(Box<rsa::PrivateKey>),
     Ec { curve: Curve, d: Secret },
     Ed25519 { seed: Secret, public: Vec<u8> },
+    X25519,
 }
 
 /// A private key, checked and ready.
@@ -100,6 +104,12 @@ impl PrivateKey {
                     seed: Secret::copy_of(seed)?,
                     public: public.clone(),
                 }))
+            }
+            (PublicParts::X25519(public), SecretParts::X25519 { scalar }) => {
+                if x25519::public(scalar)? != *public {
+                    return unrelated();
+                }
+                Ok(Self(Private::X25519))
             }
             _ => unrelated(),
         }
@@ -138,6 +148,7 @@ enum Public {
     Rsa(Box<rsa::PublicKey>),
     Ec { curve: Curve, point: Vec<u8> },
     Ed25519(Vec<u8>),
+    X25519,
 }
 
 /// A public key, checked and ready.
@@ -159,6 +170,10 @@ impl PublicKey {
             PublicParts::Ed25519(public) => {
                 edwards::point(public)?;
                 Public::Ed25519(public.clone())
+            }
+            PublicParts::X25519(public) => {
+                x25519::check_public(public)?;
+                Public::X25519
             }
         }))
     }

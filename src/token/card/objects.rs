@@ -67,6 +67,7 @@ pub(super) fn key(
         PublicParts::Rsa { .. } => CKK_RSA,
         PublicParts::Ec { .. } => CKK_EC,
         PublicParts::Ed25519(_) => CKK_EC_EDWARDS,
+        PublicParts::X25519(_) => CKK_EC_MONTGOMERY,
     };
     let own = if class == CKO_PRIVATE_KEY {
         &pair.private

@@ -250,7 +250,7 @@ pub(super) fn key(public: &PublicParts, made_here: bool) -> std::result::Result<
                 }),
             ))
         }
-        PublicParts::Ed25519(_) => Err(no_such_curve().into()),
+        PublicParts::Ed25519(_) | PublicParts::X25519(_) => Err(no_such_key().into()),
     }
 }
 
@@ -277,7 +277,7 @@ pub(super) fn new_key(spec: &KeySpec) -> std::result::Result<TpmtPublic, Fault> 
             },
             true,
         ),
-        KeySpec::Ed25519 => Err(no_such_curve().into()),
+        KeySpec::Ed25519 | KeySpec::X25519 => Err(no_such_key().into()),
     }
 }
 
@@ -306,12 +306,15 @@ pub(super) fn parameters(spec: &KeySpec) -> Result<TpmuPublicParms> {
             };
             Ok(ecc(TpmtSymDef::default(), curve))
         }
-        KeySpec::Ed25519 => Err(no_such_curve()),
+        KeySpec::Ed25519 | KeySpec::X25519 => Err(no_such_key()),
     }
 }
 
-fn no_such_curve() -> crate::error::Error {
-    crate::error::Error::new(CKR_CURVE_NOT_SUPPORTED, "a TPM has no Edwards curves")
+pub(super) fn no_such_key() -> crate::error::Error {
+    crate::error::Error::new(
+        CKR_CURVE_NOT_SUPPORTED,
+        "a TPM has RSA keys and those on NIST curves only",
+    )
 }
 
 /// The public key that a TPMT_PUBLIC describes; `CKR_DEVICE_ERROR` for any but a key of ours.

@@ -58,6 +58,10 @@ pub(super) fn algorithm_of(spec: &KeySpec) -> Result<u8> {
             refuse!(CKR_CURVE_NOT_SUPPORTED, "PIV cards do not have P-521")
         }
         KeySpec::Ed25519 => Ok(0xe0),
+        KeySpec::X25519 => refuse!(
+            CKR_CURVE_NOT_SUPPORTED,
+            "no X25519 keys are kept on PIV cards"
+        ),
     }
 }
 
@@ -86,6 +90,7 @@ pub(super) fn spec_of(public: &PublicParts) -> KeySpec {
         },
         PublicParts::Ec { curve, .. } => KeySpec::Ec(*curve),
         PublicParts::Ed25519(_) => KeySpec::Ed25519,
+        PublicParts::X25519(_) => KeySpec::X25519,
     }
 }
 
@@ -292,6 +297,7 @@ pub(super) fn public_of(template: &[u8], spec: &KeySpec) -> Result<PublicParts> 
             point: part(0x86)?.to_vec(),
         },
         KeySpec::Ed25519 => PublicParts::Ed25519(part(0x86)?.to_vec()),
+        KeySpec::X25519 => PublicParts::X25519(part(0x86)?.to_vec()),
     };
     let right = match (&public, spec) {
         (PublicParts::Rsa { .. }, KeySpec::Rsa { bits, .. }) => public.bits() == *bits,
