@@ -1,6 +1,6 @@
 //! A slot: a place with a token, who is logged in to it, and the objects that can be seen in it.
 
-use crate::allow_list::{Gate, Permit};
+use crate::allow_list::Gate;
 use crate::attribute::{Attributes, Template};
 use crate::config::{Config, Policy};
 use crate::error::{Error, Result, fail};
@@ -391,13 +391,13 @@ impl Slot {
     pub(crate) fn built_in(&self, template: &Template<'_>) -> Result<Vec<CK_OBJECT_HANDLE>> {
         match template.ulong(CKA_CLASS) {
             Some(CKO_PROFILE | CKO_MECHANISM) => {
-                let mut found = self.built_in.find(template)?;
-                let permit = self.gate.permit(self.token())?;
-                found.retain(|handle| {
-                    let object = self.built_in.get(*handle);
-                    object.is_some_and(|object| is_permitted(&permit, object))
-                });
-                Ok(found)
+                let mut shown = Vec::new();
+                for handle in self.built_in.find(template)? {
+                    if self.built_in_object(handle)?.is_some() {
+                        shown.push(handle);
+                    }
+                }
+                Ok(shown)
             }
             _ => Ok(Vec::new()),
         }
@@ -406,13 +406,25 @@ impl Slot {
     /// The object behind a handle.
     pub fn object(&self, handle: CK_OBJECT_HANDLE) -> Result<Option<Arc<Object>>> {
         let found = self.objects()?.get(handle).cloned();
-        match (found, self.built_in.get(handle)) {
-            (None, Some(object)) => {
-                let permit = self.gate.permit(self.token())?;
-                Ok(is_permitted(&permit, object).then(|| Arc::clone(object)))
-            }
-            (found, _) => Ok(found),
+        match found {
+            Some(object) => Ok(Some(object)),
+            None => self.built_in_object(handle),
         }
+    }
+
+    /// The built-in object behind a handle, where it is true of the token that is in the slot now.
+    fn built_in_object(&self, handle: CK_OBJECT_HANDLE) -> Result<Option<Arc<Object>>> {
+        let Some(object) = self.built_in.get(handle) else {
+            return Ok(None);
+        };
+        let attributes = object.attributes();
+        let profile = attributes.ulong(CKA_PROFILE_ID);
+        let is_true = match (profile, attributes.ulong(CKA_MECHANISM_TYPE)) {
+            (Some(CKP_PUBLIC_CERTIFICATES_TOKEN), _) => self.token().has_public_certificates()?,
+            (_, Some(kind)) => self.gate.permit(self.token())?.allows(kind),
+            _ => true,
+        };
+        Ok(is_true.then(|| Arc::clone(object)))
     }
 
     /// Stores new token objects in the place of others, all or none, and returns their handles.
@@ -519,16 +531,18 @@ impl Slot {
     }
 }
 
-/// Whether a built-in object is no mechanism, or one that the token may offer.
-fn is_permitted(permit: &Permit, object: &Object) -> bool {
-    let kind = object.attributes().ulong(CKA_MECHANISM_TYPE);
-    kind.is_none_or(|kind| permit.allows(kind))
-}
+/// The profiles that the module keeps (PKCS#11 Profiles 3.2, 5.1 and 5.3 to 5.5), as long as nothing
+/// about a token speaks against one: see `Slot::built_in_object`.
+const PROFILES: [CK_PROFILE_ID; 4] = [
+    CKP_BASELINE_PROVIDER,
+    CKP_EXTENDED_PROVIDER,
+    CKP_AUTHENTICATION_TOKEN,
+    CKP_PUBLIC_CERTIFICATES_TOKEN,
+];
 
-/// The profiles that the module keeps (PKCS#11 Profiles 3.2), and a mechanism object for each row
-/// that the token offers.
+/// An object for each profile, and one for each mechanism that the token can do.
 fn built_in(token: &dyn Token) -> Index {
-    let profiles = [CKP_BASELINE_PROVIDER].map(|id| (CKO_PROFILE, CKA_PROFILE_ID, id));
+    let profiles = PROFILES.map(|id| (CKO_PROFILE, CKA_PROFILE_ID, id));
     let mechanisms = MECHANISMS
         .iter()
         .filter_map(|row| token.offer(row))

@@ -50,6 +50,12 @@ fn of_class(class: CK_OBJECT_CLASS) -> Template {
     Template::new().set(CKA_CLASS, class)
 }
 
+/// How often the token says that its certificates are read without a login (Profiles 3.2, 5.5).
+fn public_certificates(session: Session) -> usize {
+    let profile = of_class(CKO_PROFILE).set(CKA_PROFILE_ID, CKP_PUBLIC_CERTIFICATES_TOKEN);
+    session.find(&profile).unwrap().len()
+}
+
 /// The PIN flags that there are.
 fn pin_flags(token: Token) -> CK_FLAGS {
     let all = CKF_USER_PIN_COUNT_LOW | CKF_USER_PIN_FINAL_TRY | CKF_USER_PIN_LOCKED;
@@ -201,6 +207,7 @@ fn jpki_authenticates() {
 
         // Before the login there is all but the private key.
         let session = token.session();
+        assert_eq!(public_certificates(session), 1);
         assert!(session.find(&of_class(CKO_PRIVATE_KEY)).unwrap().is_empty());
         assert_eq!(session.find(&of_class(CKO_PUBLIC_KEY)).unwrap().len(), 1);
         assert_eq!(session.find(&of_class(CKO_CERTIFICATE)).unwrap().len(), 2);
@@ -300,6 +307,7 @@ fn jpki_signs_and_shows_its_certificate_after_the_pin() {
         assert_eq!((info.ulMinPinLen, info.ulMaxPinLen), (6, 16));
         let session = token.session();
         // Nothing of the holder is seen before the login: the issuer's certificate alone.
+        assert_eq!(public_certificates(session), 0);
         let [seen] = session.find(&Template::new()).unwrap()[..] else {
             panic!("one certificate");
         };

@@ -158,6 +158,12 @@ pub trait Token: Send + Sync {
     /// where it cannot do all, with CKF_HW where its chip does it; `None` where it cannot do it.
     fn offer(&self, row: &Mechanism) -> Option<Mechanism>;
 
+    /// Whether certificates are found and read without a login, but for those that their owner has
+    /// marked as private (Profiles 3.2, 5.5).
+    fn has_public_certificates(&self) -> Result<bool> {
+        Ok(true)
+    }
+
     /// Checks the PIN and opens the token to `user`. `CKR_PIN_INCORRECT`, `CKR_PIN_LOCKED`,
     /// `CKR_USER_PIN_NOT_INITIALIZED`.
     fn login(&self, user: User, pin: &[u8]) -> Result<()>;

@@ -79,6 +79,8 @@ pub(super) struct Identity {
     pub(super) pin_len: (usize, usize),
     /// Nothing can be written to it.
     pub(super) read_only: bool,
+    /// Every certificate can be read without a PIN.
+    pub(super) public_certificates: bool,
 }
 
 /// What a private key is asked to do.

@@ -114,6 +114,7 @@ impl Application for Jpki {
             serial: files::serial_of(certificate.as_deref()),
             pin_len: self.0.pin_len,
             read_only: true,
+            public_certificates: !self.0.objects.hidden,
         })
     }
 

@@ -215,6 +215,10 @@ impl Token for CardToken {
         })
     }
 
+    fn has_public_certificates(&self) -> Result<bool> {
+        Ok(self.card.identity()?.public_certificates)
+    }
+
     fn login(&self, user: User, pin: &[u8]) -> Result<()> {
         self.card.log_in(user, pin)?;
         self.mistaken.store(false, Ordering::Release);

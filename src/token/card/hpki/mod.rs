@@ -150,6 +150,7 @@ impl Application for Hpki {
             serial: files::serial_of(value.as_deref()),
             pin_len: pin.len,
             read_only: true,
+            public_certificates: true,
         })
     }
 

@@ -220,6 +220,7 @@ impl Application for Piv {
             serial,
             pin_len: PIN_LEN,
             read_only: false,
+            public_certificates: true,
         })
     }
 
