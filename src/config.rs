@@ -4,6 +4,7 @@
 //! (`config=` in the string, `NODETOKEN_CONF`) or found at [`DEFAULT_FILE`]. Anything that is not
 //! understood is an error: a module that runs on half of its configuration is worse than none.
 
+use crate::attribute::roles::Roles;
 use crate::error::{Result, fail};
 use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_FUNCTION_FAILED};
 use serde::Deserialize;
@@ -129,6 +130,8 @@ impl Default for Pin {
 pub struct Policy {
     /// Public objects of the token may be made, changed and destroyed without a login.
     pub public_write: bool,
+    /// What keys that wrap may carry (see [`crate::attribute::roles`]).
+    pub roles: Roles,
 }
 
 impl Config {
