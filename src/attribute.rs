@@ -7,6 +7,7 @@
 use crate::error::{Error, Result, fail};
 use cryptoki_sys::*;
 
+pub mod roles;
 mod values;
 
 pub use values::{Attributes, Template, ulong};
@@ -510,7 +511,9 @@ pub fn build<'a>(
         if rule.has(must) {
             return Err(missing(rule.name));
         }
-        if let Some(value) = rule.default_value(key_type) {
+        if roles::left_out(template, rule.attribute) {
+            built.attributes.set_bool(rule.attribute, false);
+        } else if let Some(value) = rule.default_value(key_type) {
             built.attributes.set(rule.attribute, value);
         }
     }

@@ -1,7 +1,7 @@
 //! What follows from a template: checked values, computed attributes, the history of a key.
 
 use crate::attribute::{Attributes, Built};
-use crate::crypto::{CipherMode, Direction, Hash, engine};
+use crate::crypto::{CipherMode, Direction, Hash, PrivateParts, engine};
 use crate::error::{Result, fail};
 use crate::key;
 use crate::memory::Secret;
@@ -45,14 +45,7 @@ pub(crate) fn complete(built: Built<'_>) -> Result<NewObject> {
                 value.map(|value| Secret::copy_of(value.1)).transpose()
             };
             let parts = key::private_parts(&attributes, &given)?;
-            engine::PrivateKey::from_parts(&parts)?;
-            let pair = key::pair_attributes(parts)?;
-            refuse_other_info(&attributes, &pair.private)?;
-            attributes.extend(&pair.private);
-            return Ok(NewObject {
-                attributes,
-                secrets: pair.secrets,
-            });
+            return complete_private(attributes, parts);
         }
         Some(CKO_SECRET_KEY) => {
             let value = secrets.iter().find(|secret| secret.0 == CKA_VALUE);
@@ -68,6 +61,22 @@ pub(crate) fn complete(built: Built<'_>) -> Result<NewObject> {
     Ok(NewObject {
         attributes,
         secrets,
+    })
+}
+
+/// Checks the numbers of a private key that comes from outside, and adds them to what its template
+/// says.
+pub(crate) fn complete_private(
+    mut attributes: Attributes,
+    parts: PrivateParts,
+) -> Result<NewObject> {
+    engine::PrivateKey::from_parts(&parts)?;
+    let pair = key::pair_attributes(parts)?;
+    refuse_other_info(&attributes, &pair.private)?;
+    attributes.extend(&pair.private);
+    Ok(NewObject {
+        attributes,
+        secrets: pair.secrets,
     })
 }
 

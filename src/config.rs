@@ -5,6 +5,7 @@
 //! understood is an error: a module that runs on half of its configuration is worse than none.
 
 use crate::allow_list::AllowLists;
+use crate::attribute::roles::Roles;
 use crate::error::{Result, fail};
 use cryptoki_sys::{CKR_ARGUMENTS_BAD, CKR_FUNCTION_FAILED};
 use serde::Deserialize;
@@ -132,6 +133,8 @@ impl Default for Pin {
 pub struct Policy {
     /// Public objects of the token may be made, changed and destroyed without a login.
     pub public_write: bool,
+    /// What keys that wrap may carry (see [`crate::attribute::roles`]).
+    pub roles: Roles,
 }
 
 impl Config {

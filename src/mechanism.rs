@@ -152,6 +152,7 @@ const EC: CK_FLAGS = CKF_EC_F_P | CKF_EC_NAMEDCURVE | CKF_EC_UNCOMPRESS;
 const PAIR: CK_FLAGS = CKF_GENERATE_KEY_PAIR;
 const SIGN: CK_FLAGS = CKF_SIGN | CKF_VERIFY;
 const CRYPT: CK_FLAGS = CKF_ENCRYPT | CKF_DECRYPT;
+const WRAP: CK_FLAGS = CKF_WRAP | CKF_UNWRAP;
 
 macro_rules! mechanisms {
     ($($kind:ident, [$($key_type:ident)*], $sizes:ident, $functions:expr, $parameter:ident, $plan:expr;)*) => {
@@ -173,7 +174,7 @@ use Plan::*;
 
 mechanisms! {
     CKM_RSA_PKCS_KEY_PAIR_GEN,   [CKK_RSA], RSA_BITS, PAIR, None, RsaPair;
-    CKM_RSA_PKCS,                [CKK_RSA], RSA_BITS, SIGN | CRYPT, None, RsaPkcs1(Option::None);
+    CKM_RSA_PKCS,                [CKK_RSA], RSA_BITS, SIGN | CRYPT | WRAP, None, RsaPkcs1(Option::None);
     CKM_SHA1_RSA_PKCS,           [CKK_RSA], RSA_BITS, CKF_VERIFY, None, RsaPkcs1(Some(Sha1));
     CKM_SHA224_RSA_PKCS,         [CKK_RSA], RSA_BITS, SIGN, None, RsaPkcs1(Some(Sha224));
     CKM_SHA256_RSA_PKCS,         [CKK_RSA], RSA_BITS, SIGN, None, RsaPkcs1(Some(Sha256));
@@ -184,8 +185,8 @@ mechanisms! {
     CKM_SHA256_RSA_PKCS_PSS,     [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha256));
     CKM_SHA384_RSA_PKCS_PSS,     [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha384));
     CKM_SHA512_RSA_PKCS_PSS,     [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha512));
-    CKM_RSA_PKCS_OAEP,           [CKK_RSA], RSA_BITS, CRYPT, Oaep, RsaOaep;
-    CKM_RSA_X_509,               [CKK_RSA], RSA_BITS, SIGN | CRYPT, None, RsaRaw;
+    CKM_RSA_PKCS_OAEP,           [CKK_RSA], RSA_BITS, CRYPT | WRAP, Oaep, RsaOaep;
+    CKM_RSA_X_509,               [CKK_RSA], RSA_BITS, SIGN | CRYPT | WRAP, None, RsaRaw;
     CKM_EC_KEY_PAIR_GEN,         [CKK_EC], EC_BITS, PAIR | EC, None, EcPair;
     CKM_ECDSA,                   [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Option::None);
     // SHA-1 signs no new certificates (SP 800-131A); pkcs11-tool tests a token with it.
@@ -198,11 +199,11 @@ mechanisms! {
     CKM_EDDSA,                   [CKK_EC_EDWARDS], ED_BITS, SIGN | EC, EdDsa, Plan::EdDsa;
     CKM_EC_MONTGOMERY_KEY_PAIR_GEN, [CKK_EC_MONTGOMERY], ED_BITS, PAIR | EC, None, MontgomeryPair;
     CKM_AES_KEY_GEN,             [CKK_AES], AES_BYTES, CKF_GENERATE, None, SecretKey;
-    CKM_AES_ECB,                 [CKK_AES], AES_BYTES, CRYPT, None, Cipher { mode: CipherMode::Ecb, padded: false };
-    CKM_AES_CBC,                 [CKK_AES], AES_BYTES, CRYPT, Iv, Cipher { mode: CipherMode::Cbc, padded: false };
-    CKM_AES_CBC_PAD,             [CKK_AES], AES_BYTES, CRYPT, Iv, Cipher { mode: CipherMode::Cbc, padded: true };
-    CKM_AES_CTR,                 [CKK_AES], AES_BYTES, CRYPT, Ctr, Cipher { mode: CipherMode::Ctr, padded: false };
-    CKM_AES_GCM,                 [CKK_AES], AES_BYTES, CRYPT, Gcm, Plan::Gcm;
+    CKM_AES_ECB,                 [CKK_AES], AES_BYTES, CRYPT | WRAP, None, Cipher { mode: CipherMode::Ecb, padded: false };
+    CKM_AES_CBC,                 [CKK_AES], AES_BYTES, CRYPT | WRAP, Iv, Cipher { mode: CipherMode::Cbc, padded: false };
+    CKM_AES_CBC_PAD,             [CKK_AES], AES_BYTES, CRYPT | WRAP, Iv, Cipher { mode: CipherMode::Cbc, padded: true };
+    CKM_AES_CTR,                 [CKK_AES], AES_BYTES, CRYPT | WRAP, Ctr, Cipher { mode: CipherMode::Ctr, padded: false };
+    CKM_AES_GCM,                 [CKK_AES], AES_BYTES, CRYPT | WRAP, Gcm, Plan::Gcm;
     CKM_GENERIC_SECRET_KEY_GEN,  [CKK_GENERIC_SECRET], MAC_BYTES, CKF_GENERATE, None, SecretKey;
     CKM_SHA_1_HMAC,              [CKK_GENERIC_SECRET CKK_SHA_1_HMAC], MAC_BYTES, SIGN, None, Hmac(Sha1);
     CKM_SHA224_HMAC,             [CKK_GENERIC_SECRET CKK_SHA224_HMAC], MAC_BYTES, SIGN, None, Hmac(Sha224);

@@ -44,28 +44,38 @@ entries! {
 
     /// 5.18.3.
     fn C_WrapKey(
-        session: CK_SESSION_HANDLE,
-        _mechanism: *mut CK_MECHANISM,
-        _wrapping_key: CK_OBJECT_HANDLE,
-        _key: CK_OBJECT_HANDLE,
-        _wrapped: *mut CK_BYTE,
-        _wrapped_len: *mut CK_ULONG,
+        handle: CK_SESSION_HANDLE,
+        mechanism: *mut CK_MECHANISM,
+        wrapping_key: CK_OBJECT_HANDLE,
+        key: CK_OBJECT_HANDLE,
+        wrapped: *mut CK_BYTE,
+        wrapped_len: *mut CK_ULONG,
     ) {
-        not_supported(session)
+        let session = session(handle)?;
+        let (how, back) = parameter::wrapping(mechanism, None)?;
+        let room = output::room(wrapped, wrapped_len)?;
+        let answer = session.wrap(&how, wrapping_key, key, room)?;
+        back.give_nonce(&how, &answer)?;
+        output::answer(answer, wrapped, wrapped_len)
     }
 
     /// 5.18.4.
     fn C_UnwrapKey(
-        session: CK_SESSION_HANDLE,
-        _mechanism: *mut CK_MECHANISM,
-        _unwrapping_key: CK_OBJECT_HANDLE,
-        _wrapped: *mut CK_BYTE,
-        _wrapped_len: CK_ULONG,
-        _template: *mut CK_ATTRIBUTE,
-        _count: CK_ULONG,
-        _key: *mut CK_OBJECT_HANDLE,
+        handle: CK_SESSION_HANDLE,
+        mechanism: *mut CK_MECHANISM,
+        unwrapping_key: CK_OBJECT_HANDLE,
+        wrapped: *mut CK_BYTE,
+        wrapped_len: CK_ULONG,
+        template: *mut CK_ATTRIBUTE,
+        count: CK_ULONG,
+        key: *mut CK_OBJECT_HANDLE,
     ) {
-        not_supported(session)
+        let session = session(handle)?;
+        output::writable(key)?;
+        let how = parameter::unwrapping(mechanism, None)?;
+        let wrapped = input::bytes(wrapped, wrapped_len)?;
+        let template = input::template(template, count)?;
+        output::put(key, session.unwrap(&how, unwrapping_key, wrapped, &template)?)
     }
 
     /// 5.18.5.

@@ -23,6 +23,7 @@ mod parameter;
 pub mod sessions;
 pub mod tables;
 pub mod version3;
+mod wrapping;
 
 /// Declares entries. The body is an expression of type `Result<()>` that may use the arguments as
 /// the standard lets it: that is the contract of every entry, stated once here.

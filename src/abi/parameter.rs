@@ -6,11 +6,13 @@ use crate::mechanism::{self, Parameter, ParameterForm};
 use crate::memory;
 use cryptoki_sys::*;
 
+pub use super::wrapping::{tag, unwrapping, wrapping};
+
 /// Longest OAEP label and GCM nonce; longer ones serve nobody.
 const LONGEST_LABEL: CK_ULONG = 1 << 16;
-const LONGEST_NONCE: CK_ULONG = 256;
+pub(super) const LONGEST_NONCE: CK_ULONG = 256;
 
-fn invalid(reason: impl Into<std::borrow::Cow<'static, str>>) -> Error {
+pub(super) fn invalid(reason: impl Into<std::borrow::Cow<'static, str>>) -> Error {
     Error::new(CKR_MECHANISM_PARAM_INVALID, reason)
 }
 
@@ -52,7 +54,7 @@ pub unsafe fn given_mechanism(
         .ok_or_else(|| Error::new(CKR_ARGUMENTS_BAD, "the mechanism is null"))
 }
 
-struct Given(CK_MECHANISM);
+pub(super) struct Given(pub(super) CK_MECHANISM);
 
 impl Given {
     fn is_absent(&self) -> bool {
@@ -63,7 +65,7 @@ impl Given {
     ///
     /// # Safety
     /// The parameter is readable.
-    unsafe fn read<T: Copy>(&self) -> Result<T> {
+    pub(super) unsafe fn read<T: Copy>(&self) -> Result<T> {
         if self.0.ulParameterLen != size_of::<T>() as CK_ULONG {
             return Err(invalid(format!(
                 "the parameter has {} bytes, not {}",
@@ -116,7 +118,11 @@ impl Given {
 ///
 /// # Safety
 /// They are readable.
-unsafe fn nested(pointer: *const CK_BYTE, len: CK_ULONG, longest: CK_ULONG) -> Result<Vec<u8>> {
+pub(super) unsafe fn nested(
+    pointer: *const CK_BYTE,
+    len: CK_ULONG,
+    longest: CK_ULONG,
+) -> Result<Vec<u8>> {
     if len > longest {
         return Err(invalid(format!(
             "a part of the parameter has {len} bytes, more than {longest}"
@@ -156,15 +162,21 @@ unsafe fn oaep(given: CK_RSA_PKCS_OAEP_PARAMS) -> Result<Parameter> {
     Ok(Parameter::Oaep { hash, mgf, label })
 }
 
+/// Length of a tag in bytes (SP 800-38D 5.2.1.2); the shorter ones are for callers who can bear
+/// forgeries.
+pub(super) fn gcm_tag(bits: CK_ULONG) -> Result<usize> {
+    match bits {
+        96 | 104 | 112 | 120 | 128 => Ok(bits as usize / 8),
+        _ => Err(invalid(
+            "ulTagBits is not 96, 104, 112, 120 or 128 (SP 800-38D 5.2.1.2)",
+        )),
+    }
+}
+
 /// # Safety
 /// Nonce and additional data are readable.
 unsafe fn gcm(given: CK_GCM_PARAMS) -> Result<Parameter> {
-    // SP 800-38D 5.2.1.2; the shorter tags are for callers who can bear forgeries.
-    if given.ulTagBits < 96 || given.ulTagBits > 128 || !given.ulTagBits.is_multiple_of(8) {
-        return Err(invalid(
-            "ulTagBits is not 96, 104, 112, 120 or 128 (SP 800-38D 5.2.1.2)",
-        ));
-    }
+    let tag = gcm_tag(given.ulTagBits)?;
     if given.ulIvLen == 0 {
         return Err(invalid("the nonce is empty"));
     }
@@ -172,11 +184,7 @@ unsafe fn gcm(given: CK_GCM_PARAMS) -> Result<Parameter> {
     let iv = unsafe { nested(given.pIv, given.ulIvLen, LONGEST_NONCE) }?;
     // SAFETY: the caller's word.
     let aad = unsafe { nested(given.pAAD, given.ulAADLen, CK_ULONG::MAX) }?;
-    Ok(Parameter::Gcm {
-        iv,
-        aad,
-        tag: given.ulTagBits as usize / 8,
-    })
+    Ok(Parameter::Gcm { iv, aad, tag })
 }
 
 /// # Safety

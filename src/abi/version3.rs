@@ -1,6 +1,7 @@
 //! Entries that came with PKCS#11 3.0 and 3.2: interfaces, messages, encapsulation, and more.
 
-use super::{entries, not_supported};
+use super::{entries, input, not_supported, output, parameter, session};
+use crate::memory;
 use cryptoki_sys::*;
 use std::ffi::c_void;
 
@@ -283,34 +284,49 @@ entries! {
         not_supported(session)
     }
 
-    /// 5.18.6.
+    /// 5.18.6. The tag is given out beside the wrapped key.
     fn C_WrapKeyAuthenticated(
-        session: CK_SESSION_HANDLE,
-        _mechanism: *mut CK_MECHANISM,
-        _wrapping_key: CK_OBJECT_HANDLE,
-        _key: CK_OBJECT_HANDLE,
-        _associated: *mut CK_BYTE,
-        _associated_len: CK_ULONG,
-        _wrapped: *mut CK_BYTE,
-        _wrapped_len: *mut CK_ULONG,
+        handle: CK_SESSION_HANDLE,
+        mechanism: *mut CK_MECHANISM,
+        wrapping_key: CK_OBJECT_HANDLE,
+        key: CK_OBJECT_HANDLE,
+        associated: *mut CK_BYTE,
+        associated_len: CK_ULONG,
+        wrapped: *mut CK_BYTE,
+        wrapped_len: *mut CK_ULONG,
     ) {
-        not_supported(session)
+        let session = session(handle)?;
+        let associated = input::bytes(associated, associated_len)?;
+        let (how, back) = parameter::wrapping(mechanism, Some(associated))?;
+        let room = output::room(wrapped, wrapped_len)?;
+        let tag = back.tag_len();
+        let answer = session.wrap(&how, wrapping_key, key, room.with(tag))?.without(tag);
+        back.give_nonce(&how, &answer.rest)?;
+        back.give_tag(&answer.end)?;
+        output::answer(answer.rest, wrapped, wrapped_len)
     }
 
     /// 5.18.7.
     fn C_UnwrapKeyAuthenticated(
-        session: CK_SESSION_HANDLE,
-        _mechanism: *mut CK_MECHANISM,
-        _unwrapping_key: CK_OBJECT_HANDLE,
-        _wrapped: *mut CK_BYTE,
-        _wrapped_len: CK_ULONG,
-        _template: *mut CK_ATTRIBUTE,
-        _count: CK_ULONG,
-        _associated: *mut CK_BYTE,
-        _associated_len: CK_ULONG,
-        _key: *mut CK_OBJECT_HANDLE,
+        handle: CK_SESSION_HANDLE,
+        mechanism: *mut CK_MECHANISM,
+        unwrapping_key: CK_OBJECT_HANDLE,
+        wrapped: *mut CK_BYTE,
+        wrapped_len: CK_ULONG,
+        template: *mut CK_ATTRIBUTE,
+        count: CK_ULONG,
+        associated: *mut CK_BYTE,
+        associated_len: CK_ULONG,
+        key: *mut CK_OBJECT_HANDLE,
     ) {
-        not_supported(session)
+        let session = session(handle)?;
+        output::writable(key)?;
+        let associated = input::bytes(associated, associated_len)?;
+        let how = parameter::unwrapping(mechanism, Some(associated))?;
+        let mut whole = memory::copy(input::bytes(wrapped, wrapped_len)?)?;
+        whole.extend(parameter::tag(mechanism)?);
+        let template = input::template(template, count)?;
+        output::put(key, session.unwrap(&how, unwrapping_key, &whole, &template)?)
     }
 
     /// 5.22.1.

@@ -146,6 +146,29 @@ impl<'a> Template<'a> {
         self.get(attribute).map(|v| v == [CK_TRUE])
     }
 
+    /// The template with more attributes, where it says nothing of them.
+    pub fn or(mut self, others: impl IntoIterator<Item = (CK_ATTRIBUTE_TYPE, &'a [u8])>) -> Self {
+        for (attribute, value) in others {
+            if self.get(attribute).is_none() {
+                self.0.push((attribute, value));
+            }
+        }
+        self
+    }
+
+    /// The template with one attribute more, which it may say nothing else of.
+    /// `CKR_TEMPLATE_INCONSISTENT`.
+    pub fn demand(self, attribute: CK_ATTRIBUTE_TYPE, value: &'a [u8]) -> Result<Self> {
+        match self.get(attribute) {
+            Some(given) if given != value => fail!(
+                CKR_TEMPLATE_INCONSISTENT,
+                "{} is not what the unwrapping or base key demands of such a key",
+                name(attribute)
+            ),
+            _ => Ok(self.or([(attribute, value)])),
+        }
+    }
+
     /// Bytes of the values together.
     pub fn size(&self) -> usize {
         self.iter()

@@ -254,7 +254,7 @@ fn counted(block: &[u8; BLOCK], bits: u32) -> u128 {
 
 /// Length of the PKCS#7 padding (RFC 5652 6.3), found without a branch on its bytes.
 /// `CKR_ENCRYPTED_DATA_INVALID`.
-fn padding_len(plain: &[u8]) -> Result<usize> {
+pub(super) fn padding_len(plain: &[u8]) -> Result<usize> {
     let refused = || Error::new(CKR_ENCRYPTED_DATA_INVALID, "the padding is not right");
     let block = plain.last_chunk::<BLOCK>().ok_or_else(refused)?;
     let [.., padding] = *block;

@@ -1,7 +1,7 @@
 //! Generating keys and random numbers (PKCS#11 5.18.1, 5.18.2, 5.20).
 
 use super::afford_object;
-use crate::attribute::{self, Attributes, Birth, Built, Template};
+use crate::attribute::{self, Attributes, Birth, Template, roles};
 use crate::complete::{complete_secret, note_birth};
 use crate::crypto::{KeySpec, engine};
 use crate::error::{Result, fail};
@@ -74,17 +74,20 @@ impl Session {
         // What one template leaves out is taken from the other.
         let size = public.size().saturating_add(private.size());
         afford_object(size.saturating_mul(2), on_token.contains(&true))?;
-        let half = |template, class| {
-            attribute::build(Birth::Generate, template, Some(class), key_type, false)
+        // What one half is to be for, the other is not made for besides.
+        let narrow = roles::asks_to_carry(public) || roles::asks_to_carry(private);
+        let half = |template: &Template<'_>, class| {
+            let template = template.clone();
+            let template = match narrow {
+                true => roles::narrowed(template, class),
+                false => template,
+            };
+            attribute::build(Birth::Generate, &template, Some(class), key_type, false)
+                .map(|built| built.attributes)
         };
-        let Built {
-            attributes: mut public,
-            ..
-        } = half(public, CKO_PUBLIC_KEY)?;
-        let Built {
-            attributes: mut private,
-            ..
-        } = half(private, CKO_PRIVATE_KEY)?;
+        let mut public = half(public, CKO_PUBLIC_KEY)?;
+        let mut private = half(private, CKO_PRIVATE_KEY)?;
+        self.roles().check_pair(&mut public, &mut private)?;
         self.may_store(&public)?;
         self.may_store(&private)?;
         let spec = spec(&row, &public)?;

@@ -17,6 +17,7 @@ pub mod find;
 pub mod generate;
 pub mod objects;
 pub mod sign;
+pub mod wrap;
 
 /// The operations of a session that can be under way side by side (5.6, 5.1).
 #[derive(Default)]
@@ -77,6 +78,16 @@ pub enum Room {
     Bytes(usize),
 }
 
+impl Room {
+    /// The room for an answer that is so much longer.
+    pub fn with(self, more: usize) -> Self {
+        match self {
+            Room::Query => Room::Query,
+            Room::Bytes(room) => Room::Bytes(room.saturating_add(more)),
+        }
+    }
+}
+
 /// An answer by that convention.
 #[derive(Debug)]
 pub enum Answer {
@@ -86,6 +97,31 @@ pub enum Answer {
     TooSmall(usize),
     /// Here it is.
     Bytes(Vec<u8>),
+}
+
+/// An answer of which the end goes elsewhere.
+#[derive(Debug)]
+pub struct Split {
+    /// What stays.
+    pub rest: Answer,
+    /// The end; nothing where there is no answer yet.
+    pub end: Vec<u8>,
+}
+
+impl Answer {
+    /// The answer without its last bytes.
+    pub fn without(self, len: usize) -> Split {
+        let mut end = Vec::new();
+        let rest = match self {
+            Answer::Length(whole) => Answer::Length(whole.saturating_sub(len)),
+            Answer::TooSmall(whole) => Answer::TooSmall(whole.saturating_sub(len)),
+            Answer::Bytes(mut bytes) => {
+                end = bytes.split_off(bytes.len().saturating_sub(len));
+                Answer::Bytes(bytes)
+            }
+        };
+        Split { rest, end }
+    }
 }
 
 /// How a step of an operation comes out.
@@ -262,7 +298,7 @@ fn check_usage(key: &Object, usage: CK_ATTRIBUTE_TYPE, mechanism: CK_MECHANISM_T
             crate::attribute::name(usage)
         );
     }
-    let makes_something_new = matches!(usage, CKA_SIGN | CKA_ENCRYPT);
+    let makes_something_new = matches!(usage, CKA_SIGN | CKA_ENCRYPT | CKA_WRAP);
     if makes_something_new && !crate::attribute::is_valid_today(key.attributes()) {
         return fail!(
             CKR_KEY_FUNCTION_NOT_PERMITTED,

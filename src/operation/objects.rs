@@ -1,6 +1,7 @@
 //! Making, copying, changing, reading and destroying objects (PKCS#11 5.7).
 
 use super::afford_object;
+use crate::attribute::roles::{KEK_PAIR, Roles};
 use crate::attribute::{self, Attributes, Birth, Template};
 use crate::complete::{complete, note_birth};
 use crate::error::{Error, Result, fail};
@@ -30,8 +31,13 @@ pub enum Value {
 }
 
 impl Session {
-    fn by_so(&self) -> bool {
+    pub(crate) fn by_so(&self) -> bool {
         self.slot.user() == Some(User::SecurityOfficer)
+    }
+
+    /// `[policy] roles`.
+    pub(crate) fn roles(&self) -> Roles {
+        self.slot.policy.roles
     }
 
     /// Stores new objects where their CKA_TOKEN says, in the place of `replaced`, all or none.
@@ -98,7 +104,11 @@ impl Session {
 
     /// Stores an object. A private key brings its public key; a public key takes the place of one
     /// that a private key has brought.
-    fn store_with_companion(&self, object: NewObject, era: u64) -> Result<CK_OBJECT_HANDLE> {
+    pub(crate) fn store_with_companion(
+        &self,
+        object: NewObject,
+        era: u64,
+    ) -> Result<CK_OBJECT_HANDLE> {
         let (mut companion, mut replaced) = (None, None);
         match object.attributes.class() {
             Some(CKO_PRIVATE_KEY) => companion = self.companion(&object.attributes)?,
@@ -181,6 +191,8 @@ impl Session {
         let on_token = template.bool(CKA_TOKEN).unwrap_or(object.is_token());
         afford_object(size, on_token)?;
         let mut attributes = attribute::copy(object.attributes(), template, self.by_so())?;
+        self.roles()
+            .check_change(object.attributes(), &attributes)?;
         self.may_store(&attributes)?;
         attributes.remove(COMPANION);
         attributes.remove(FREE_KEY);
@@ -242,7 +254,13 @@ impl Session {
         let size = object.attributes().size().saturating_add(template.size());
         afford_object(size, object.is_token())?;
         // Refused here already where it can be: that costs no transaction.
-        attribute::change(object.attributes(), template, by_so)?;
+        let roles = self.roles();
+        let change = |now: &Attributes| -> Result<Attributes> {
+            let changed = attribute::change(now, template, by_so)?;
+            roles.check_change(now, &changed)?;
+            Ok(changed)
+        };
+        change(object.attributes())?;
         let companion = self.companion_to_follow(&object)?;
         let both: Vec<&Object> = std::iter::once(&*object)
             .chain(companion.as_deref())
@@ -250,7 +268,7 @@ impl Session {
         let mut key = Attributes::new();
         self.slot.update(&both, &mut |id, now| {
             if *id == object.stored.id {
-                key = attribute::change(now, template, by_so)?;
+                key = change(now)?;
                 return Ok(key.clone());
             }
             let mut follows = now.clone();
@@ -272,7 +290,7 @@ impl Session {
 
     fn value(&self, object: &Object, attribute: CK_ATTRIBUTE_TYPE) -> Result<Value> {
         let attributes = object.attributes();
-        if matches!(attribute, COMPANION | FREE_KEY) {
+        if matches!(attribute, COMPANION | FREE_KEY | KEK_PAIR) {
             return Ok(Value::Unknown);
         }
         if let Some(value) = attributes.get(attribute) {

@@ -109,6 +109,50 @@ impl Mech {
         Self::structure(CKM_AES_GCM, parameters, vec![iv, aad])
     }
 
+    /// For C_WrapKey. A nonce that the token makes is written into this mechanism ([`Mech::pointed_to`]).
+    pub fn gcm_wrap(
+        iv: &[u8],
+        fixed_bits: CK_ULONG,
+        generator: CK_ULONG,
+        aad: &[u8],
+        tag_bits: CK_ULONG,
+    ) -> Self {
+        let (iv, aad) = (iv.to_vec(), aad.to_vec());
+        let parameters = CK_GCM_WRAP_PARAMS {
+            pIv: pointer(&iv),
+            ulIvLen: iv.len() as CK_ULONG,
+            ulIvFixedBits: fixed_bits,
+            ivGenerator: generator,
+            pAAD: pointer(&aad),
+            ulAADLen: aad.len() as CK_ULONG,
+            ulTagBits: tag_bits,
+        };
+        Self::structure(CKM_AES_GCM, parameters, vec![iv, aad])
+    }
+
+    /// For C_WrapKeyAuthenticated. Nonce and tag are written into this mechanism.
+    pub fn gcm_message(iv: &[u8], generator: CK_ULONG, tag: &[u8]) -> Self {
+        let (iv, tag) = (iv.to_vec(), tag.to_vec());
+        let parameters = CK_GCM_MESSAGE_PARAMS {
+            pIv: pointer(&iv),
+            ulIvLen: iv.len() as CK_ULONG,
+            ulIvFixedBits: 0,
+            ivGenerator: generator,
+            pTag: pointer(&tag),
+            ulTagBits: tag.len() as CK_ULONG * 8,
+        };
+        Self::structure(CKM_AES_GCM, parameters, vec![iv, tag])
+    }
+
+    /// What the parameter points to, as it is now.
+    pub fn pointed_to(&self, at: usize) -> Vec<u8> {
+        let bytes = &self._pointed_to[at];
+        // The module has written through the pointer that the parameter holds.
+        (0..bytes.len())
+            .map(|at| unsafe { bytes.as_ptr().add(at).read_volatile() })
+            .collect()
+    }
+
     pub fn ctr(counter: [u8; 16], counter_bits: CK_ULONG) -> Self {
         Self::structure(
             CKM_AES_CTR,

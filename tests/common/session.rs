@@ -297,6 +297,82 @@ impl Session {
         Ok(handles)
     }
 
+    pub fn wrap(
+        self,
+        mechanism: impl Into<Mech>,
+        kek: CK_OBJECT_HANDLE,
+        key: CK_OBJECT_HANDLE,
+    ) -> Result<Vec<u8>, Rv> {
+        let mechanism = mechanism.into();
+        output(|out, length| {
+            try_call!(
+                self.module,
+                C_WrapKey(self.handle, &mut mechanism.raw(), kek, key, out, length)
+            )
+        })
+    }
+
+    pub fn unwrap(
+        self,
+        mechanism: impl Into<Mech>,
+        kek: CK_OBJECT_HANDLE,
+        wrapped: &[u8],
+        template: &Template,
+    ) -> Result<CK_OBJECT_HANDLE, Rv> {
+        let mechanism = mechanism.into();
+        let (wrapped, length) = input(wrapped);
+        let mut attributes = template.attributes();
+        let mut key = 0;
+        try_call!(
+            self.module,
+            C_UnwrapKey(
+                self.handle,
+                &mut mechanism.raw(),
+                kek,
+                wrapped,
+                length,
+                attributes.as_mut_ptr(),
+                attributes.len() as CK_ULONG,
+                &mut key
+            )
+        )?;
+        Ok(key)
+    }
+
+    pub fn wrap_authenticated(
+        self,
+        mechanism: impl Into<Mech>,
+        kek: CK_OBJECT_HANDLE,
+        key: CK_OBJECT_HANDLE,
+        associated: &[u8],
+    ) -> Result<Vec<u8>, Rv> {
+        let mechanism = mechanism.into();
+        let (data, data_length) = input(associated);
+        output(|out, length| {
+            try_call!(via self.module.v32(), C_WrapKeyAuthenticated(
+                self.handle, &mut mechanism.raw(), kek, key, data, data_length, out, length))
+        })
+    }
+
+    pub fn unwrap_authenticated(
+        self,
+        mechanism: impl Into<Mech>,
+        kek: CK_OBJECT_HANDLE,
+        wrapped: &[u8],
+        associated: &[u8],
+        template: &Template,
+    ) -> Result<CK_OBJECT_HANDLE, Rv> {
+        let mechanism = mechanism.into();
+        let ((wrapped, length), (data, data_length)) = (input(wrapped), input(associated));
+        let mut attributes = template.attributes();
+        let count = attributes.len() as CK_ULONG;
+        let mut key = 0;
+        try_call!(via self.module.v32(), C_UnwrapKeyAuthenticated(
+            self.handle, &mut mechanism.raw(), kek, wrapped, length,
+            attributes.as_mut_ptr(), count, data, data_length, &mut key))?;
+        Ok(key)
+    }
+
     init! {
         sign_init C_SignInit
         verify_init C_VerifyInit

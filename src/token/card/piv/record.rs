@@ -4,6 +4,7 @@
 //! key, certificate and names are written together and move together. A program that writes its own
 //! certificate there takes it away; then everything follows from the certificate again.
 
+use crate::attribute::roles::KEK_PAIR;
 use crate::attribute::{self, Attributes};
 use crate::error::{Error, Result};
 use crate::token::FREE_KEY;
@@ -18,7 +19,7 @@ pub(super) const TAG: u32 = 0xde;
 const CLASSES: [CK_OBJECT_CLASS; 4] = [CKO_DATA, CKO_CERTIFICATE, CKO_PUBLIC_KEY, CKO_PRIVATE_KEY];
 
 /// What follows from key, certificate and place, whatever a record says: no one has vouched for it.
-const FOLLOWS: [CK_ATTRIBUTE_TYPE; 17] = [
+const FOLLOWS: [CK_ATTRIBUTE_TYPE; 18] = [
     CKA_CLASS,
     CKA_TOKEN,
     CKA_PRIVATE,
@@ -36,6 +37,7 @@ const FOLLOWS: [CK_ATTRIBUTE_TYPE; 17] = [
     CKA_ALWAYS_AUTHENTICATE,
     CKA_UNIQUE_ID,
     FREE_KEY,
+    KEK_PAIR,
 ];
 
 /// A CK_ULONG on a card: eight bytes, big-endian, on every machine.
