@@ -190,6 +190,7 @@ impl Request {
                 (SignScheme::Ecdsa, digest(hash, &message), halves.concat())
             }
             PublicParts::Ed25519(_) => (PLAIN, message, signature.to_vec()),
+            other => panic!("no key that signs: {other:?}"),
         };
         let key = PublicKey::from_parts(&public).unwrap();
         key.verify(&scheme, &input, &signature).unwrap();

@@ -36,6 +36,7 @@ fn key_type(parts: &PublicParts) -> CK_KEY_TYPE {
         PublicParts::Rsa { .. } => CKK_RSA,
         PublicParts::Ec { .. } => CKK_EC,
         PublicParts::Ed25519(_) => CKK_EC_EDWARDS,
+        PublicParts::X25519(_) => CKK_EC_MONTGOMERY,
     }
 }
 
