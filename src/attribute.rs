@@ -142,6 +142,13 @@ const SYMMETRIC: &[CK_KEY_TYPE] = &[
     CKK_SHA256_HMAC,
     CKK_SHA384_HMAC,
     CKK_SHA512_HMAC,
+    CKK_SHA512_224_HMAC,
+    CKK_SHA512_256_HMAC,
+    CKK_SHA3_224_HMAC,
+    CKK_SHA3_256_HMAC,
+    CKK_SHA3_384_HMAC,
+    CKK_SHA3_512_HMAC,
+    CKK_CHACHA20,
 ];
 
 macro_rules! rules {
@@ -275,6 +282,7 @@ fn can_be_used(key_type: CK_KEY_TYPE, attribute: CK_ATTRIBUTE_TYPE) -> bool {
         CKK_EC_EDWARDS => matches!(attribute, CKA_SIGN | CKA_VERIFY),
         CKK_EC_MONTGOMERY => matches!(attribute, CKA_DERIVE),
         CKK_AES => matches!(attribute, CKA_ENCRYPT | CKA_DECRYPT | CKA_SIGN | CKA_VERIFY),
+        CKK_CHACHA20 => matches!(attribute, CKA_ENCRYPT | CKA_DECRYPT),
         CKK_GENERIC_SECRET => matches!(attribute, CKA_SIGN | CKA_VERIFY | CKA_DERIVE),
         _ => matches!(attribute, CKA_SIGN | CKA_VERIFY),
     }

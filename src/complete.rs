@@ -107,7 +107,12 @@ fn refuse_other_info(given: &Attributes, computed: &Attributes) -> Result<()> {
 /// does not have.
 pub(crate) fn complete_secret(attributes: &mut Attributes, value: &[u8]) -> Result<()> {
     let aes = attributes.key_type() == Some(CKK_AES);
-    if value.is_empty() || (aes && !matches!(value.len(), 16 | 24 | 32)) {
+    let exists = match attributes.key_type() {
+        Some(CKK_AES) => matches!(value.len(), 16 | 24 | 32),
+        Some(CKK_CHACHA20) => value.len() == 32,
+        _ => !value.is_empty(),
+    };
+    if !exists {
         return fail!(
             CKR_ATTRIBUTE_VALUE_INVALID,
             "a key of {} bytes does not exist for this key type",
@@ -120,6 +125,7 @@ pub(crate) fn complete_secret(attributes: &mut Attributes, value: &[u8]) -> Resu
         engine::Cipher::new(CipherMode::Ecb, Direction::Encrypt, value, &[])?.update(&mut block)?;
         block.to_vec()
     } else {
+        // Also for ChaCha20, which has no ECB to encrypt zeros with.
         engine::digest(Hash::Sha1, value)
     };
     set_check_value(attributes, &whole)

@@ -128,13 +128,28 @@ impl Default for Pin {
 }
 
 /// `[policy]`: what is refused unless it is asked for.
-#[derive(Debug, Clone, Default, Deserialize)]
+#[derive(Debug, Clone, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Policy {
     /// Public objects of the token may be made, changed and destroyed without a login.
     pub public_write: bool,
     /// What keys that wrap may carry (see [`crate::attribute::roles`]).
     pub roles: Roles,
+    /// SHA-1 may make signatures. It verifies them in any case.
+    pub sha1_sign: bool,
+    /// The shortest RSA modulus in bits, 1024 to 4096, whose private half is made and used.
+    pub rsa_min_bits: u64,
+}
+
+impl Default for Policy {
+    fn default() -> Self {
+        Self {
+            public_write: false,
+            roles: Roles::default(),
+            sha1_sign: false,
+            rsa_min_bits: 2048,
+        }
+    }
 }
 
 impl Config {
@@ -238,6 +253,9 @@ impl Config {
         }
         if !(1..=10).contains(&self.pin.tries) {
             return Err("pin.tries is not between 1 and 10".into());
+        }
+        if !(1024..=4096).contains(&self.policy.rsa_min_bits) {
+            return Err("policy.rsa_min_bits is not between 1024 and 4096".into());
         }
         Ok(self)
     }

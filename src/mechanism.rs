@@ -1,6 +1,7 @@
 //! The mechanisms: ONE table ([`MECHANISMS`]). C_GetMechanismList, C_GetMechanismInfo and every
 //! C_*Init read it, so that they cannot disagree.
 
+use crate::config::Policy;
 use crate::crypto::{CipherMode, Hash};
 use crate::error::{Result, fail};
 use cryptoki_sys::*;
@@ -40,6 +41,14 @@ pub enum ParameterForm {
     Ctr,
     /// CK_GCM_PARAMS.
     Gcm,
+    /// CK_CCM_PARAMS.
+    Ccm,
+    /// CK_SALSA20_CHACHA20_POLY1305_PARAMS.
+    ChaCha20Poly1305,
+    /// Eight bytes of initial value, or nothing (RFC 3394).
+    WrapIv,
+    /// Four bytes of initial value, or nothing (RFC 5649).
+    PaddedWrapIv,
     /// CK_EDDSA_PARAMS or nothing.
     EdDsa,
     /// CK_MAC_GENERAL_PARAMS.
@@ -69,7 +78,7 @@ pub enum Parameter {
         /// The label.
         label: Vec<u8>,
     },
-    /// Initialization vector, 16 bytes.
+    /// Initialization vector, 16 bytes; of AES Key Wrap 8, with padding 4.
     Iv(Vec<u8>),
     /// CK_AES_CTR_PARAMS.
     Counter {
@@ -86,6 +95,24 @@ pub enum Parameter {
         aad: Vec<u8>,
         /// Tag length in bytes.
         tag: usize,
+    },
+    /// CK_CCM_PARAMS.
+    Ccm {
+        /// Length of the plaintext in bytes.
+        len: usize,
+        /// Nonce.
+        nonce: Vec<u8>,
+        /// Additional authenticated data.
+        aad: Vec<u8>,
+        /// Tag length in bytes.
+        tag: usize,
+    },
+    /// CK_SALSA20_CHACHA20_POLY1305_PARAMS.
+    ChaCha20Poly1305 {
+        /// Nonce.
+        nonce: Vec<u8>,
+        /// Additional authenticated data.
+        aad: Vec<u8>,
     },
     /// CK_EDDSA_PARAMS.
     EdDsa {
@@ -127,6 +154,8 @@ pub enum Plan {
     EdDsa,
     /// HMAC.
     Hmac(Hash),
+    /// CMAC of AES.
+    Cmac,
     /// AES in a mode, with PKCS#7 padding or without.
     Cipher {
         /// Which mode.
@@ -136,14 +165,23 @@ pub enum Plan {
     },
     /// AES-GCM.
     Gcm,
+    /// AES-CCM.
+    Ccm,
+    /// ChaCha20-Poly1305.
+    ChaCha20Poly1305,
+    /// AES Key Wrap, with padding (KWP) or without.
+    KeyWrap {
+        /// RFC 5649 in place of RFC 3394.
+        padded: bool,
+    },
 }
 
-/// Key sizes of RSA in bits: 2048 and up are made and used; smaller ones are not safe any more
-/// (SP 800-131A).
-const RSA_BITS: (CK_ULONG, CK_ULONG) = (2048, 4096);
+/// Key sizes of RSA in bits. Which of them the private half works with, [`Mechanism::under`] says.
+const RSA_BITS: (CK_ULONG, CK_ULONG) = (1024, 4096);
 const EC_BITS: (CK_ULONG, CK_ULONG) = (256, 521);
 const ED_BITS: (CK_ULONG, CK_ULONG) = (255, 255);
 const AES_BYTES: (CK_ULONG, CK_ULONG) = (16, 32);
+const CHACHA_BYTES: (CK_ULONG, CK_ULONG) = (32, 32);
 /// RFC 2104 takes keys of any length; SP 800-107 asks for 112 bits, older peers use less.
 const MAC_BYTES: (CK_ULONG, CK_ULONG) = (1, 512);
 const NO_KEY: (CK_ULONG, CK_ULONG) = (0, 0);
@@ -169,32 +207,45 @@ macro_rules! mechanisms {
     };
 }
 
-use Hash::{Sha1, Sha224, Sha256, Sha384, Sha512};
+use Hash::{Sha1, Sha3_224, Sha3_256, Sha3_384, Sha3_512};
+use Hash::{Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};
 use Plan::*;
 
 mechanisms! {
     CKM_RSA_PKCS_KEY_PAIR_GEN,   [CKK_RSA], RSA_BITS, PAIR, None, RsaPair;
     CKM_RSA_PKCS,                [CKK_RSA], RSA_BITS, SIGN | CRYPT | WRAP, None, RsaPkcs1(Option::None);
-    CKM_SHA1_RSA_PKCS,           [CKK_RSA], RSA_BITS, CKF_VERIFY, None, RsaPkcs1(Some(Sha1));
+    CKM_SHA1_RSA_PKCS,           [CKK_RSA], RSA_BITS, SIGN, None, RsaPkcs1(Some(Sha1));
     CKM_SHA224_RSA_PKCS,         [CKK_RSA], RSA_BITS, SIGN, None, RsaPkcs1(Some(Sha224));
     CKM_SHA256_RSA_PKCS,         [CKK_RSA], RSA_BITS, SIGN, None, RsaPkcs1(Some(Sha256));
     CKM_SHA384_RSA_PKCS,         [CKK_RSA], RSA_BITS, SIGN, None, RsaPkcs1(Some(Sha384));
     CKM_SHA512_RSA_PKCS,         [CKK_RSA], RSA_BITS, SIGN, None, RsaPkcs1(Some(Sha512));
+    CKM_SHA3_224_RSA_PKCS,       [CKK_RSA], RSA_BITS, SIGN, None, RsaPkcs1(Some(Sha3_224));
+    CKM_SHA3_256_RSA_PKCS,       [CKK_RSA], RSA_BITS, SIGN, None, RsaPkcs1(Some(Sha3_256));
+    CKM_SHA3_384_RSA_PKCS,       [CKK_RSA], RSA_BITS, SIGN, None, RsaPkcs1(Some(Sha3_384));
+    CKM_SHA3_512_RSA_PKCS,       [CKK_RSA], RSA_BITS, SIGN, None, RsaPkcs1(Some(Sha3_512));
     CKM_RSA_PKCS_PSS,            [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Option::None);
+    CKM_SHA1_RSA_PKCS_PSS,       [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha1));
     CKM_SHA224_RSA_PKCS_PSS,     [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha224));
     CKM_SHA256_RSA_PKCS_PSS,     [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha256));
     CKM_SHA384_RSA_PKCS_PSS,     [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha384));
     CKM_SHA512_RSA_PKCS_PSS,     [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha512));
+    CKM_SHA3_224_RSA_PKCS_PSS,   [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha3_224));
+    CKM_SHA3_256_RSA_PKCS_PSS,   [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha3_256));
+    CKM_SHA3_384_RSA_PKCS_PSS,   [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha3_384));
+    CKM_SHA3_512_RSA_PKCS_PSS,   [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha3_512));
     CKM_RSA_PKCS_OAEP,           [CKK_RSA], RSA_BITS, CRYPT | WRAP, Oaep, RsaOaep;
     CKM_RSA_X_509,               [CKK_RSA], RSA_BITS, SIGN | CRYPT | WRAP, None, RsaRaw;
     CKM_EC_KEY_PAIR_GEN,         [CKK_EC], EC_BITS, PAIR | EC, None, EcPair;
     CKM_ECDSA,                   [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Option::None);
-    // SHA-1 signs no new certificates (SP 800-131A); pkcs11-tool tests a token with it.
     CKM_ECDSA_SHA1,              [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Some(Sha1));
     CKM_ECDSA_SHA224,            [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Some(Sha224));
     CKM_ECDSA_SHA256,            [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Some(Sha256));
     CKM_ECDSA_SHA384,            [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Some(Sha384));
     CKM_ECDSA_SHA512,            [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Some(Sha512));
+    CKM_ECDSA_SHA3_224,          [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Some(Sha3_224));
+    CKM_ECDSA_SHA3_256,          [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Some(Sha3_256));
+    CKM_ECDSA_SHA3_384,          [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Some(Sha3_384));
+    CKM_ECDSA_SHA3_512,          [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Some(Sha3_512));
     CKM_EC_EDWARDS_KEY_PAIR_GEN, [CKK_EC_EDWARDS], ED_BITS, PAIR | EC, None, EdwardsPair;
     CKM_EDDSA,                   [CKK_EC_EDWARDS], ED_BITS, SIGN | EC, EdDsa, Plan::EdDsa;
     CKM_EC_MONTGOMERY_KEY_PAIR_GEN, [CKK_EC_MONTGOMERY], ED_BITS, PAIR | EC, None, MontgomeryPair;
@@ -204,21 +255,58 @@ mechanisms! {
     CKM_AES_CBC_PAD,             [CKK_AES], AES_BYTES, CRYPT | WRAP, Iv, Cipher { mode: CipherMode::Cbc, padded: true };
     CKM_AES_CTR,                 [CKK_AES], AES_BYTES, CRYPT | WRAP, Ctr, Cipher { mode: CipherMode::Ctr, padded: false };
     CKM_AES_GCM,                 [CKK_AES], AES_BYTES, CRYPT | WRAP, Gcm, Plan::Gcm;
+    CKM_AES_CCM,                 [CKK_AES], AES_BYTES, CRYPT, Ccm, Plan::Ccm;
+    CKM_AES_KEY_WRAP,            [CKK_AES], AES_BYTES, CRYPT | WRAP, WrapIv, KeyWrap { padded: false };
+    CKM_AES_KEY_WRAP_KWP,        [CKK_AES], AES_BYTES, CRYPT | WRAP, PaddedWrapIv, KeyWrap { padded: true };
+    CKM_AES_CMAC,                [CKK_AES], AES_BYTES, SIGN, None, Cmac;
+    CKM_AES_CMAC_GENERAL,        [CKK_AES], AES_BYTES, SIGN, Length, Cmac;
+    CKM_CHACHA20_KEY_GEN,        [CKK_CHACHA20], CHACHA_BYTES, CKF_GENERATE, None, SecretKey;
+    CKM_CHACHA20_POLY1305,       [CKK_CHACHA20], CHACHA_BYTES, CRYPT, ChaCha20Poly1305, Plan::ChaCha20Poly1305;
     CKM_GENERIC_SECRET_KEY_GEN,  [CKK_GENERIC_SECRET], MAC_BYTES, CKF_GENERATE, None, SecretKey;
+    CKM_SHA_1_KEY_GEN,           [CKK_SHA_1_HMAC], MAC_BYTES, CKF_GENERATE, None, SecretKey;
+    CKM_SHA224_KEY_GEN,          [CKK_SHA224_HMAC], MAC_BYTES, CKF_GENERATE, None, SecretKey;
+    CKM_SHA256_KEY_GEN,          [CKK_SHA256_HMAC], MAC_BYTES, CKF_GENERATE, None, SecretKey;
+    CKM_SHA384_KEY_GEN,          [CKK_SHA384_HMAC], MAC_BYTES, CKF_GENERATE, None, SecretKey;
+    CKM_SHA512_KEY_GEN,          [CKK_SHA512_HMAC], MAC_BYTES, CKF_GENERATE, None, SecretKey;
+    CKM_SHA512_224_KEY_GEN,      [CKK_SHA512_224_HMAC], MAC_BYTES, CKF_GENERATE, None, SecretKey;
+    CKM_SHA512_256_KEY_GEN,      [CKK_SHA512_256_HMAC], MAC_BYTES, CKF_GENERATE, None, SecretKey;
+    CKM_SHA3_224_KEY_GEN,        [CKK_SHA3_224_HMAC], MAC_BYTES, CKF_GENERATE, None, SecretKey;
+    CKM_SHA3_256_KEY_GEN,        [CKK_SHA3_256_HMAC], MAC_BYTES, CKF_GENERATE, None, SecretKey;
+    CKM_SHA3_384_KEY_GEN,        [CKK_SHA3_384_HMAC], MAC_BYTES, CKF_GENERATE, None, SecretKey;
+    CKM_SHA3_512_KEY_GEN,        [CKK_SHA3_512_HMAC], MAC_BYTES, CKF_GENERATE, None, SecretKey;
     CKM_SHA_1_HMAC,              [CKK_GENERIC_SECRET CKK_SHA_1_HMAC], MAC_BYTES, SIGN, None, Hmac(Sha1);
     CKM_SHA224_HMAC,             [CKK_GENERIC_SECRET CKK_SHA224_HMAC], MAC_BYTES, SIGN, None, Hmac(Sha224);
     CKM_SHA256_HMAC,             [CKK_GENERIC_SECRET CKK_SHA256_HMAC], MAC_BYTES, SIGN, None, Hmac(Sha256);
     CKM_SHA384_HMAC,             [CKK_GENERIC_SECRET CKK_SHA384_HMAC], MAC_BYTES, SIGN, None, Hmac(Sha384);
     CKM_SHA512_HMAC,             [CKK_GENERIC_SECRET CKK_SHA512_HMAC], MAC_BYTES, SIGN, None, Hmac(Sha512);
+    CKM_SHA512_224_HMAC,         [CKK_GENERIC_SECRET CKK_SHA512_224_HMAC], MAC_BYTES, SIGN, None, Hmac(Sha512_224);
+    CKM_SHA512_256_HMAC,         [CKK_GENERIC_SECRET CKK_SHA512_256_HMAC], MAC_BYTES, SIGN, None, Hmac(Sha512_256);
+    CKM_SHA3_224_HMAC,           [CKK_GENERIC_SECRET CKK_SHA3_224_HMAC], MAC_BYTES, SIGN, None, Hmac(Sha3_224);
+    CKM_SHA3_256_HMAC,           [CKK_GENERIC_SECRET CKK_SHA3_256_HMAC], MAC_BYTES, SIGN, None, Hmac(Sha3_256);
+    CKM_SHA3_384_HMAC,           [CKK_GENERIC_SECRET CKK_SHA3_384_HMAC], MAC_BYTES, SIGN, None, Hmac(Sha3_384);
+    CKM_SHA3_512_HMAC,           [CKK_GENERIC_SECRET CKK_SHA3_512_HMAC], MAC_BYTES, SIGN, None, Hmac(Sha3_512);
+    CKM_SHA_1_HMAC_GENERAL,      [CKK_GENERIC_SECRET CKK_SHA_1_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha1);
     CKM_SHA224_HMAC_GENERAL,     [CKK_GENERIC_SECRET CKK_SHA224_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha224);
     CKM_SHA256_HMAC_GENERAL,     [CKK_GENERIC_SECRET CKK_SHA256_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha256);
     CKM_SHA384_HMAC_GENERAL,     [CKK_GENERIC_SECRET CKK_SHA384_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha384);
     CKM_SHA512_HMAC_GENERAL,     [CKK_GENERIC_SECRET CKK_SHA512_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha512);
+    CKM_SHA512_224_HMAC_GENERAL, [CKK_GENERIC_SECRET CKK_SHA512_224_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha512_224);
+    CKM_SHA512_256_HMAC_GENERAL, [CKK_GENERIC_SECRET CKK_SHA512_256_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha512_256);
+    CKM_SHA3_224_HMAC_GENERAL,   [CKK_GENERIC_SECRET CKK_SHA3_224_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha3_224);
+    CKM_SHA3_256_HMAC_GENERAL,   [CKK_GENERIC_SECRET CKK_SHA3_256_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha3_256);
+    CKM_SHA3_384_HMAC_GENERAL,   [CKK_GENERIC_SECRET CKK_SHA3_384_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha3_384);
+    CKM_SHA3_512_HMAC_GENERAL,   [CKK_GENERIC_SECRET CKK_SHA3_512_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha3_512);
     CKM_SHA_1,                   [], NO_KEY, CKF_DIGEST, None, Digest(Sha1);
     CKM_SHA224,                  [], NO_KEY, CKF_DIGEST, None, Digest(Sha224);
     CKM_SHA256,                  [], NO_KEY, CKF_DIGEST, None, Digest(Sha256);
     CKM_SHA384,                  [], NO_KEY, CKF_DIGEST, None, Digest(Sha384);
     CKM_SHA512,                  [], NO_KEY, CKF_DIGEST, None, Digest(Sha512);
+    CKM_SHA512_224,              [], NO_KEY, CKF_DIGEST, None, Digest(Sha512_224);
+    CKM_SHA512_256,              [], NO_KEY, CKF_DIGEST, None, Digest(Sha512_256);
+    CKM_SHA3_224,                [], NO_KEY, CKF_DIGEST, None, Digest(Sha3_224);
+    CKM_SHA3_256,                [], NO_KEY, CKF_DIGEST, None, Digest(Sha3_256);
+    CKM_SHA3_384,                [], NO_KEY, CKF_DIGEST, None, Digest(Sha3_384);
+    CKM_SHA3_512,                [], NO_KEY, CKF_DIGEST, None, Digest(Sha3_512);
 }
 
 /// The row of a mechanism, whether or not a token offers it.
@@ -239,7 +327,33 @@ pub fn serving(kind: CK_MECHANISM_TYPE, function: CK_FLAGS) -> Result<&'static M
     }
 }
 
+/// What is done with the private half of a key pair, or makes something new that will be trusted.
+const PRIVATE: CK_FLAGS = CKF_GENERATE_KEY_PAIR | CKF_SIGN | CKF_SIGN_RECOVER | CKF_DECRYPT | WRAP;
+
 impl Mechanism {
+    /// The row as `[policy]` of the configuration leaves it, for `functions` of it: SHA-1 signs and RSA
+    /// keys below `rsa_min_bits` work only where it says so (SP 800-131A 3, 9). What others have signed
+    /// is verified, and what they can read encrypted, with any key.
+    pub fn under(self, policy: &Policy, functions: CK_FLAGS) -> Self {
+        let withheld = match self.plan {
+            RsaPkcs1(Some(Sha1)) | RsaPss(Some(Sha1)) | Ecdsa(Some(Sha1)) if !policy.sha1_sign => {
+                CKF_SIGN
+            }
+            _ => 0,
+        };
+        let with_public_half = functions & self.functions & !PRIVATE & (SIGN | CRYPT) != 0;
+        let smallest = if self.key_types == [CKK_RSA] && !with_public_half {
+            self.sizes.0.max(policy.rsa_min_bits)
+        } else {
+            self.sizes.0
+        };
+        Self {
+            functions: self.functions & !withheld,
+            sizes: (smallest, self.sizes.1),
+            ..self
+        }
+    }
+
     /// Whether the key's type and size fit. `CKR_KEY_TYPE_INCONSISTENT`, `CKR_KEY_SIZE_RANGE`.
     pub fn check_key(&self, key_type: Option<CK_KEY_TYPE>, size: usize) -> Result<()> {
         if !key_type.is_some_and(|key_type| self.key_types.contains(&key_type)) {
@@ -279,6 +393,10 @@ pub fn hash_of_mgf(mgf: CK_RSA_PKCS_MGF_TYPE) -> Option<Hash> {
         CKG_MGF1_SHA256 => Some(Sha256),
         CKG_MGF1_SHA384 => Some(Sha384),
         CKG_MGF1_SHA512 => Some(Sha512),
+        CKG_MGF1_SHA3_224 => Some(Sha3_224),
+        CKG_MGF1_SHA3_256 => Some(Sha3_256),
+        CKG_MGF1_SHA3_384 => Some(Sha3_384),
+        CKG_MGF1_SHA3_512 => Some(Sha3_512),
         _ => Option::None,
     }
 }

@@ -152,7 +152,8 @@ impl Slot {
         Ok(MECHANISMS
             .iter()
             .filter(move |row| permit.allows(row.kind))
-            .filter_map(|row| self.token().offer(row)))
+            .filter_map(|row| self.token().offer(row))
+            .map(|row| row.under(&self.policy, row.functions)))
     }
 
     /// The row of a mechanism that this token offers for `function` (a CKF_ flag).
@@ -167,7 +168,17 @@ impl Slot {
         }
         let offered = self.token().offer(row);
         match offered.filter(|row| row.functions & function != 0) {
-            Some(row) => Ok(row),
+            Some(row) => {
+                let row = row.under(&self.policy, function);
+                if row.functions & function == 0 {
+                    return fail!(
+                        CKR_MECHANISM_INVALID,
+                        "{} makes nothing new: SHA-1 signs only where [policy] sha1_sign allows it",
+                        row.name
+                    );
+                }
+                Ok(row)
+            }
             None => fail!(
                 CKR_MECHANISM_INVALID,
                 "this token does not offer {} for this function",

@@ -107,6 +107,13 @@ impl Given {
                 ParameterForm::Pss => pss(self.read()?),
                 ParameterForm::Oaep => oaep(self.read()?),
                 ParameterForm::Gcm => gcm(self.read()?),
+                ParameterForm::Ccm => ccm(self.read()?),
+                ParameterForm::ChaCha20Poly1305 => chacha20_poly1305(self.read()?),
+                ParameterForm::WrapIv | ParameterForm::PaddedWrapIv if self.is_absent() => {
+                    Ok(Parameter::None)
+                }
+                ParameterForm::WrapIv => Ok(Parameter::Iv(self.read::<[u8; 8]>()?.to_vec())),
+                ParameterForm::PaddedWrapIv => Ok(Parameter::Iv(self.read::<[u8; 4]>()?.to_vec())),
                 ParameterForm::EdDsa if self.is_absent() => Ok(Parameter::None),
                 ParameterForm::EdDsa => eddsa(self.read()?),
             }
@@ -185,6 +192,42 @@ unsafe fn gcm(given: CK_GCM_PARAMS) -> Result<Parameter> {
     // SAFETY: the caller's word.
     let aad = unsafe { nested(given.pAAD, given.ulAADLen, CK_ULONG::MAX) }?;
     Ok(Parameter::Gcm { iv, aad, tag })
+}
+
+/// # Safety
+/// Nonce and additional data are readable.
+unsafe fn ccm(given: CK_CCM_PARAMS) -> Result<Parameter> {
+    // SP 800-38C A.1.
+    if !matches!(given.ulMACLen, 4 | 6 | 8 | 10 | 12 | 14 | 16) {
+        return Err(invalid("ulMACLen is not 4, 6, 8, 10, 12, 14 or 16"));
+    }
+    if !(7..=13).contains(&given.ulNonceLen) {
+        return Err(invalid("ulNonceLen is not between 7 and 13"));
+    }
+    // SAFETY: the caller's word.
+    let nonce = unsafe { nested(given.pNonce, given.ulNonceLen, LONGEST_NONCE) }?;
+    // SAFETY: the caller's word.
+    let aad = unsafe { nested(given.pAAD, given.ulAADLen, CK_ULONG::MAX) }?;
+    Ok(Parameter::Ccm {
+        len: given.ulDataLen.try_into().unwrap_or(usize::MAX),
+        nonce,
+        aad,
+        tag: given.ulMACLen as usize,
+    })
+}
+
+/// # Safety
+/// Nonce and additional data are readable.
+unsafe fn chacha20_poly1305(given: CK_SALSA20_CHACHA20_POLY1305_PARAMS) -> Result<Parameter> {
+    // The standard counts bits, NSS and others bytes; the two cannot be taken for each other.
+    if !matches!(given.ulNonceLen, 96 | 12) {
+        return Err(invalid("the nonce has not 96 bits (RFC 8439)"));
+    }
+    // SAFETY: the caller's word.
+    let nonce = unsafe { nested(given.pNonce, 12, LONGEST_NONCE) }?;
+    // SAFETY: the caller's word.
+    let aad = unsafe { nested(given.pAAD, given.ulAADLen, CK_ULONG::MAX) }?;
+    Ok(Parameter::ChaCha20Poly1305 { nonce, aad })
 }
 
 /// # Safety

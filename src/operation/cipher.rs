@@ -1,5 +1,6 @@
 //! Encrypting and decrypting (PKCS#11 5.9, 5.11).
 
+use super::whole::{How, Whole};
 use super::{Answer, Guard, Operations, Room, Step, collect, finish, none_active, with_room};
 use crate::crypto::{CipherMode, CryptScheme, Direction, engine, left_pad};
 use crate::error::{Error, Result, fail};
@@ -25,7 +26,7 @@ pub struct Crypting {
 enum Method {
     RsaEncrypt(Arc<engine::PublicKey>, Rsa),
     RsaDecrypt(Arc<dyn PrivateKey>, Rsa),
-    Gcm(Gcm),
+    Whole(Whole),
     Blocks(Blocks),
 }
 
@@ -60,41 +61,6 @@ impl Rsa {
     }
 }
 
-/// AES-GCM works in one piece: no plaintext is given out before the tag holds.
-struct Gcm {
-    direction: Direction,
-    key: Arc<Secret>,
-    iv: Vec<u8>,
-    aad: Vec<u8>,
-    tag: usize,
-    collected: Zeroizing<Vec<u8>>,
-}
-
-impl Gcm {
-    fn answer_len(&self, more: usize) -> usize {
-        let input = self.collected.len().saturating_add(more);
-        match self.direction {
-            Direction::Encrypt => input.saturating_add(self.tag),
-            Direction::Decrypt => input.saturating_sub(self.tag),
-        }
-    }
-
-    fn run(mut self, data: &[u8]) -> Result<Vec<u8>> {
-        let input = if self.collected.is_empty() {
-            data
-        } else {
-            collect(&mut self.collected, data)?;
-            &self.collected
-        };
-        match self.direction {
-            Direction::Encrypt => engine::gcm_seal(&self.key, &self.iv, &self.aad, self.tag, input),
-            Direction::Decrypt => memory::copy(&engine::gcm_open(
-                &self.key, &self.iv, &self.aad, self.tag, input,
-            )?),
-        }
-    }
-}
-
 /// A block cipher mode that is fed in pieces of any length.
 struct Blocks {
     mode: CipherMode,
@@ -106,8 +72,7 @@ struct Blocks {
     chain: Vec<u8>,
     /// Input that does not fill a block yet, or may be the padded last one.
     pending: Zeroizing<Vec<u8>>,
-    /// How many bytes there are counter blocks for.
-    counted: u128,
+    counter: Option<Counter>,
 }
 
 impl Blocks {
@@ -118,10 +83,10 @@ impl Blocks {
         key: Arc<Secret>,
         parameter: &Parameter,
     ) -> Result<Self> {
-        let (iv, counted): (&[u8], _) = match parameter {
-            Parameter::Iv(iv) => (iv, u128::MAX),
-            Parameter::Counter { block, bits } => (block, counted(block, *bits)),
-            _ => (&[], u128::MAX),
+        let (iv, counter): (&[u8], _) = match parameter {
+            Parameter::Iv(iv) => (iv, None),
+            Parameter::Counter { block, bits } => (block, Counter::new(block, *bits)),
+            _ => (&[], None),
         };
         Ok(Self {
             mode,
@@ -131,7 +96,7 @@ impl Blocks {
             key,
             chain: iv.to_vec(),
             pending: Zeroizing::default(),
-            counted,
+            counter,
         })
     }
 
@@ -159,15 +124,33 @@ impl Blocks {
         }
     }
 
-    /// Refuses `more` bytes where the counter would start again.
+    /// Refuses `more` bytes for which there are no more counter blocks.
     fn check_count(&self, more: usize) -> Result<()> {
-        if more as u128 <= self.counted {
-            return Ok(());
+        match &self.counter {
+            Some(counter) if more as u128 > counter.left => fail!(
+                self.wrong_len(),
+                "{more} bytes more, and a counter block of ulCounterBits comes again"
+            ),
+            _ => Ok(()),
         }
-        fail!(
-            self.wrong_len(),
-            "{more} bytes more, and the counter of ulCounterBits starts again"
-        )
+    }
+
+    /// Sends `data` through the cipher. A counter of fewer bits than the block has starts again at
+    /// zero without a carry into the rest.
+    fn cipher(&mut self, data: &mut [u8]) -> Result<()> {
+        let Some(counter) = &mut self.counter else {
+            return self.cipher.update(data);
+        };
+        counter.left = counter.left.saturating_sub(data.len() as u128);
+        let before = usize::try_from(counter.until_zero).unwrap_or(usize::MAX);
+        let Some((before, after)) = data.split_at_mut_checked(before) else {
+            counter.until_zero -= data.len() as u128;
+            return self.cipher.update(data);
+        };
+        self.cipher.update(before)?;
+        counter.until_zero = u128::MAX;
+        self.cipher = engine::Cipher::new(self.mode, self.direction, &self.key, &counter.zero)?;
+        self.cipher.update(after)
     }
 
     /// The code for data of a length that cannot be.
@@ -179,7 +162,6 @@ impl Blocks {
     }
 
     fn update(&mut self, data: &[u8]) -> Result<Vec<u8>> {
-        self.counted = self.counted.saturating_sub(data.len() as u128);
         let ready = self.ready(data.len());
         let mut output = std::mem::take(&mut *self.pending);
         collect(&mut output, data)?;
@@ -189,7 +171,7 @@ impl Blocks {
         {
             self.chain = last.to_vec();
         }
-        self.cipher.update(&mut output)?;
+        self.cipher(&mut output)?;
         Ok(output)
     }
 
@@ -226,7 +208,7 @@ impl Blocks {
             let padding = BLOCK - output.len() % BLOCK;
             output.resize(output.len() + padding, padding as u8);
         }
-        self.cipher.update(&mut output)?;
+        self.cipher(&mut output)?;
         Ok(output)
     }
 
@@ -243,12 +225,27 @@ impl Blocks {
     }
 }
 
-/// How many bytes can be encrypted until the last `bits` of `block` are zero again and would carry
-/// into the rest (SP 800-38A B.1). A counter of the whole block has nothing to carry into.
-fn counted(block: &[u8; BLOCK], bits: u32) -> u128 {
-    match 1u128.checked_shl(bits) {
-        Some(end) => (end - u128::from_be_bytes(*block) % end).saturating_mul(BLOCK as u128),
-        None => u128::MAX,
+/// The counter of CKM_AES_CTR, where it has fewer bits than the block: it counts up to its end and on
+/// from zero (SP 800-38A B.1, the standard incrementing function), and no block comes twice.
+struct Counter {
+    /// How many bytes there are counter blocks for.
+    left: u128,
+    /// How many bytes until the counter is zero.
+    until_zero: u128,
+    /// The block with that counter.
+    zero: [u8; BLOCK],
+}
+
+impl Counter {
+    /// `None` for a counter of the whole block, which the engine counts.
+    fn new(block: &[u8; BLOCK], bits: u32) -> Option<Self> {
+        let end = 1u128.checked_shl(bits)?;
+        let block = u128::from_be_bytes(*block);
+        Some(Self {
+            left: end.saturating_mul(BLOCK as u128),
+            until_zero: (end - block % end).saturating_mul(BLOCK as u128),
+            zero: (block - block % end).to_be_bytes(),
+        })
     }
 }
 
@@ -289,17 +286,13 @@ impl Method {
                 let key = key.secret_key(token)?;
                 return Blocks::new(mode, direction, padded, key, &parameter).map(Method::Blocks);
             }
-            (Plan::Gcm, Parameter::Gcm { iv, aad, tag }) => {
-                return Ok(Method::Gcm(Gcm {
-                    direction,
-                    key: key.secret_key(token)?,
-                    iv,
-                    aad,
-                    tag,
-                    collected: Zeroizing::default(),
-                }));
+            (plan, parameter) => {
+                let Some(how) = How::new(plan, parameter) else {
+                    return fail!(CKR_MECHANISM_INVALID, "{} does not encrypt", row.name);
+                };
+                let whole = Whole::new(direction, key.secret_key(token)?, how);
+                return Ok(Method::Whole(whole));
             }
-            _ => return fail!(CKR_MECHANISM_INVALID, "{} does not encrypt", row.name),
         };
         let rsa = Rsa {
             scheme,
@@ -340,8 +333,8 @@ impl Crypting {
                 rsa.collect(data, CKR_ENCRYPTED_DATA_LEN_RANGE)?;
                 Vec::new()
             }
-            Method::Gcm(gcm) => {
-                collect(&mut gcm.collected, data)?;
+            Method::Whole(whole) => {
+                whole.collect(data)?;
                 Vec::new()
             }
         };
@@ -353,7 +346,11 @@ impl Crypting {
     fn finish(self, data: &[u8], room: Room) -> Result<Step<Self>> {
         let (longest, plain) = match &self.method {
             Method::RsaEncrypt(_, rsa) => (rsa.len, None),
-            Method::Gcm(gcm) => (gcm.answer_len(data.len()), None),
+            Method::Whole(whole) => {
+                let plain =
+                    (room != Room::Query && !whole.tells_len()).then(|| whole.preview(data));
+                (whole.longest(data.len()), plain)
+            }
             Method::RsaDecrypt(key, rsa) => {
                 let plain = || {
                     let mut whole = rsa.collected.clone();
@@ -376,7 +373,7 @@ impl Crypting {
                     rsa.collect(data, CKR_DATA_LEN_RANGE)?;
                     rsa.encrypt(&key)
                 }
-                Method::Gcm(gcm) => gcm.run(data),
+                Method::Whole(whole) => whole.run(data),
                 Method::Blocks(blocks) => blocks.finish(data),
                 Method::RsaDecrypt(key, mut rsa) => {
                     rsa.collect(data, CKR_ENCRYPTED_DATA_LEN_RANGE)?;

@@ -17,6 +17,7 @@ pub mod find;
 pub mod generate;
 pub mod objects;
 pub mod sign;
+mod whole;
 pub mod wrap;
 
 /// The operations of a session that can be under way side by side (5.6, 5.1).

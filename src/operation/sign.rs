@@ -17,6 +17,8 @@ use subtle::ConstantTimeEq;
 
 /// A shorter MAC could be found by trying.
 const SHORTEST_MAC: usize = 4;
+/// A block of AES (SP 800-38B).
+const CMAC: usize = 16;
 
 /// What is to be signed, as it comes in.
 enum Message {
@@ -29,7 +31,13 @@ enum Message {
     /// Signed as an integer of so many bytes (CKM_RSA_X_509).
     Integer(usize, Vec<u8>),
     /// The MAC is the signature.
-    Mac(engine::Hmac),
+    Mac(Mac),
+}
+
+/// A message authentication code under way.
+enum Mac {
+    Hmac(engine::Hmac),
+    Cmac(engine::Cmac),
 }
 
 impl Message {
@@ -43,7 +51,8 @@ impl Message {
     fn update(&mut self, data: &[u8]) -> Result<()> {
         match self {
             Message::Digest(state) | Message::DigestInfo(_, state) => state.update(data),
-            Message::Mac(mac) => mac.update(data),
+            Message::Mac(Mac::Hmac(mac)) => mac.update(data),
+            Message::Mac(Mac::Cmac(mac)) => mac.update(data),
             Message::Whole(collected) | Message::Integer(_, collected) => collect(collected, data)?,
         }
         Ok(())
@@ -69,7 +78,8 @@ impl Message {
                 }
                 left_pad(&collected, len)?.to_vec()
             }
-            Message::Mac(mac) => mac.finish(),
+            Message::Mac(Mac::Hmac(mac)) => mac.finish(),
+            Message::Mac(Mac::Cmac(mac)) => mac.finish(),
         }))
     }
 }
@@ -117,23 +127,32 @@ fn plan(
             (Message::new(None)?, SignScheme::EdDsa { prehash, context })
         }
         (Plan::Hmac(hash), parameter) => {
-            let len = match parameter {
-                Parameter::Length(len) if (SHORTEST_MAC..=hash.len()).contains(len) => *len,
-                Parameter::Length(len) => {
-                    return fail!(
-                        CKR_MECHANISM_PARAM_INVALID,
-                        "a MAC of {len} bytes is not between {SHORTEST_MAC} and {}",
-                        hash.len()
-                    );
-                }
-                _ => hash.len(),
-            };
+            let len = mac_len(parameter, hash.len())?;
             let key = key.secret_key(session.slot.token())?;
-            return Ok((Message::Mac(engine::Hmac::new(hash, &key)?), None, len));
+            let mac = Mac::Hmac(engine::Hmac::new(hash, &key)?);
+            return Ok((Message::Mac(mac), None, len));
+        }
+        (Plan::Cmac, parameter) => {
+            let len = mac_len(parameter, CMAC)?;
+            let key = key.secret_key(session.slot.token())?;
+            let mac = Mac::Cmac(engine::Cmac::new(&key)?);
+            return Ok((Message::Mac(mac), None, len));
         }
         _ => return fail!(CKR_MECHANISM_INVALID, "{} does not sign", row.name),
     };
     Ok((message, Some(scheme), len))
+}
+
+/// The length of a MAC: `whole`, or what the parameter asks for.
+fn mac_len(parameter: &Parameter, whole: usize) -> Result<usize> {
+    match parameter {
+        Parameter::Length(len) if (SHORTEST_MAC..=whole).contains(len) => Ok(*len),
+        Parameter::Length(len) => fail!(
+            CKR_MECHANISM_PARAM_INVALID,
+            "a MAC of {len} bytes is not between {SHORTEST_MAC} and {whole}"
+        ),
+        _ => Ok(whole),
+    }
 }
 
 /// A signature under way.
@@ -201,6 +220,16 @@ impl Session {
         none_active(&operations.sign)?;
         let (row, key) = self.key_for(CKF_SIGN, CKA_SIGN, mechanism, key)?;
         let (message, scheme, len) = plan(&row, parameter, &key, self)?;
+        if let Some(SignScheme::RsaPss {
+            hash: Hash::Sha1, ..
+        }) = scheme
+            && !self.slot.policy.sha1_sign
+        {
+            return fail!(
+                CKR_MECHANISM_PARAM_INVALID,
+                "hashAlg is SHA-1, which signs only where [policy] sha1_sign allows it"
+            );
+        }
         let signer = match scheme {
             Some(scheme) => Some((key.private_key(self.slot.token())?, scheme)),
             None => None,

@@ -37,7 +37,7 @@ pub fn random(out: &mut [u8]) -> Result<()> {
 
 /// Makes a key pair.
 ///
-/// RSA: 2048 to 4096 bits in steps of 128, as AWS-LC makes no others, and an odd public exponent
+/// RSA: 1024 to 4096 bits in steps of 128, as AWS-LC makes no others, and an odd public exponent
 /// from 3 to 32 bits; `CKR_ATTRIBUTE_VALUE_INVALID` for anything else.
 pub fn generate(spec: &KeySpec) -> Result<PrivateParts> {
     let _pass = ffi::begin_drawing();

@@ -20,7 +20,7 @@ use std::ptr;
 use subtle::ConstantTimeEq;
 
 /// Modulus lengths that are made; the step is AWS-LC's.
-const GENERATED_BITS: RangeInclusive<usize> = 2048..=4096;
+const GENERATED_BITS: RangeInclusive<usize> = 1024..=4096;
 const GENERATED_STEP: usize = 128;
 /// Modulus lengths that are taken in.
 const IMPORTED_BITS: RangeInclusive<usize> = 1024..=8192;

@@ -41,7 +41,7 @@ pub fn random(out: &mut [u8]) -> Result<()> {
     })
 }
 
-/// Makes a key pair. `CKR_ATTRIBUTE_VALUE_INVALID` for an RSA modulus that is not 2048 to 4096
+/// Makes a key pair. `CKR_ATTRIBUTE_VALUE_INVALID` for an RSA modulus that is not 1024 to 4096
 /// bits in steps of 8, or a public exponent that is even, below 3 or longer than 33 bits.
 pub fn generate(spec: &KeySpec) -> Result<PrivateParts> {
     match spec {

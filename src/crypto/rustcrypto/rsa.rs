@@ -23,7 +23,7 @@ use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
 
 /// Modulus lengths in bits of keys that are made here.
-const GENERATED_BITS: std::ops::RangeInclusive<usize> = 2048..=4096;
+const GENERATED_BITS: std::ops::RangeInclusive<usize> = 1024..=4096;
 
 /// Makes a key with all its CRT values.
 pub fn generate(bits: usize, exponent: &[u8]) -> Result<PrivateParts> {
@@ -31,7 +31,7 @@ pub fn generate(bits: usize, exponent: &[u8]) -> Result<PrivateParts> {
     if !GENERATED_BITS.contains(&bits) || !bits.is_multiple_of(8) {
         return fail!(
             CKR_ATTRIBUTE_VALUE_INVALID,
-            "an RSA modulus of {} bits; 2048 to 4096 in steps of 8 can be made",
+            "an RSA modulus of {} bits; 1024 to 4096 in steps of 8 can be made",
             bits
         );
     }

@@ -156,6 +156,7 @@ impl Keeper for TpmKeeper {
             Plan::SecretKey | Plan::Digest(_) | Plan::Hmac(_) | Plan::Cipher { .. } | Plan::Gcm => {
                 Some(*row)
             }
+            Plan::Cmac | Plan::Ccm | Plan::ChaCha20Poly1305 | Plan::KeyWrap { .. } => Some(*row),
         }
     }
 
