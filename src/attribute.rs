@@ -7,6 +7,7 @@
 use crate::error::{Error, Result, fail};
 use cryptoki_sys::*;
 
+pub mod nested;
 pub mod roles;
 mod values;
 
@@ -25,6 +26,8 @@ pub enum Kind {
     Date,
     /// Array of CK_MECHANISM_TYPE.
     Mechanisms,
+    /// A template (CKF_ARRAY_ATTRIBUTE), as [`nested`] encodes it.
+    Template,
 }
 
 /// What an attribute is that a template leaves out.
@@ -227,6 +230,9 @@ rules! {
     CKA_ALWAYS_SENSITIVE,  Bool,  PRIVATE | SECRET, &[], COMPUTED, Absent;
     CKA_NEVER_EXTRACTABLE, Bool,  PRIVATE | SECRET, &[], COMPUTED, Absent;
     CKA_WRAP_WITH_TRUSTED, Bool,  PRIVATE | SECRET, &[], N8 | N11, False;
+    CKA_WRAP_TEMPLATE,     Template, PUBLIC | SECRET,  &[], 0, Absent;
+    CKA_UNWRAP_TEMPLATE,   Template, PRIVATE | SECRET, &[], 0, Absent;
+    CKA_DERIVE_TEMPLATE,   Template, PRIVATE | SECRET, &[], 0, Absent;
     CKA_ALWAYS_AUTHENTICATE, Bool, PRIVATE, &[], ON_COPY, False;
     CKA_CHECK_VALUE,       Bytes, SECRET,  &[], 0, Absent;
     // RSA keys (6.1.2, 6.1.3).
@@ -340,6 +346,7 @@ impl Rule {
             Kind::Ulong => value.len() == size_of::<CK_ULONG>(),
             Kind::Bytes => true,
             Kind::Date => value.is_empty() || is_date(value),
+            Kind::Template => nested::decode(value).is_ok(),
             Kind::Mechanisms => value.len().is_multiple_of(size_of::<CK_MECHANISM_TYPE>()),
         };
         if good {
@@ -454,7 +461,7 @@ pub struct Built<'a> {
 /// `CKR_ATTRIBUTE_VALUE_INVALID`, `CKR_TEMPLATE_INCONSISTENT` for a class or type other than implied.
 pub fn build<'a>(
     birth: Birth,
-    template: &Template<'a>,
+    template: &'a Template<'_>,
     implied_class: Option<CK_OBJECT_CLASS>,
     implied_type: Option<CK_KEY_TYPE>,
     by_so: bool,

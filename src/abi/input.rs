@@ -5,9 +5,10 @@
 //! structure leads to. A short argument that is not readable is not looked up: that would cost each
 //! signature a system call.
 
-use crate::attribute::Template;
+use crate::attribute::{Template, nested};
 use crate::error::{Error, Result, fail};
 use cryptoki_sys::*;
+use std::borrow::Cow;
 use std::ffi::c_void;
 
 /// Nothing is mapped below (the kernel's default vm.mmap_min_addr).
@@ -141,20 +142,60 @@ unsafe fn attributes(pointer: *const CK_ATTRIBUTE, count: CK_ULONG) -> Result<Ve
 /// A template with values.
 ///
 /// # Safety
-/// The array and its values are readable while the result lives.
+/// The array, its values and the templates in it are readable while the result lives.
 pub unsafe fn template<'a>(pointer: *const CK_ATTRIBUTE, count: CK_ULONG) -> Result<Template<'a>> {
+    // SAFETY: the caller's word.
+    unsafe { template_in(0, pointer, count) }
+}
+
+/// A template that stands in so many others.
+///
+/// # Safety
+/// As [`template`].
+unsafe fn template_in<'a>(
+    depth: usize,
+    pointer: *const CK_ATTRIBUTE,
+    count: CK_ULONG,
+) -> Result<Template<'a>> {
     // SAFETY: the caller's word.
     let attributes = unsafe { attributes(pointer, count) }?;
     let pairs = attributes
         .iter()
         .map(|attribute| {
+            if nested::is_template(attribute.type_) {
+                // SAFETY: the caller's word.
+                let inner = unsafe { inner_template(depth + 1, attribute) }?;
+                return Ok((attribute.type_, Cow::Owned(nested::encode(&inner)?)));
+            }
             // SAFETY: the caller's word.
-            let value = unsafe { nested(attribute.pValue.cast(), attribute.ulValueLen) };
+            let value = unsafe { self::nested(attribute.pValue.cast(), attribute.ulValueLen) };
             let value = value.map_err(|error| error.with_rv(CKR_ATTRIBUTE_VALUE_INVALID))?;
-            Ok((attribute.type_, value))
+            Ok((attribute.type_, Cow::Borrowed(value)))
         })
         .collect::<Result<_>>()?;
-    Template::new(pairs)
+    Template::of(pairs)
+}
+
+/// The template that an attribute is. `CKR_ATTRIBUTE_VALUE_INVALID`.
+///
+/// # Safety
+/// As [`template`].
+unsafe fn inner_template<'a>(depth: usize, attribute: &CK_ATTRIBUTE) -> Result<Template<'a>> {
+    let size = size_of::<CK_ATTRIBUTE>() as CK_ULONG;
+    if depth > nested::DEEPEST || !attribute.ulValueLen.is_multiple_of(size) {
+        return fail!(
+            CKR_ATTRIBUTE_VALUE_INVALID,
+            "{} is no array of CK_ATTRIBUTE, or stands too deep in others",
+            crate::attribute::name(attribute.type_)
+        );
+    }
+    // SAFETY: the caller's word.
+    unsafe { template_in(depth, attribute.pValue.cast(), attribute.ulValueLen / size) }.map_err(
+        |error| match error.rv() {
+            CKR_ARGUMENTS_BAD => error.with_rv(CKR_ATTRIBUTE_VALUE_INVALID),
+            _ => error,
+        },
+    )
 }
 
 /// A template that asks for values: the attributes with the caller's buffers.

@@ -119,37 +119,88 @@ pub unsafe fn values(
 ) -> Result<()> {
     let mut refusal = None;
     for (at, (asked, value)) in asked.iter().zip(found).enumerate() {
-        let mut refuse = |rv, reason: &'static str| {
-            refusal = Some(Error::new(
-                rv,
-                format!("{}: {reason}", crate::attribute::name(asked.type_)),
-            ));
-            CK_UNAVAILABLE_INFORMATION
-        };
-        let bytes: Option<&[u8]> = match value {
-            Value::Bytes(bytes) => Some(bytes),
-            Value::Secret(secret) => Some(secret),
-            Value::Sensitive | Value::Unknown => None,
-        };
-        let len = match (bytes, value) {
-            (Some(bytes), _) if asked.pValue.is_null() => bytes.len() as CK_ULONG,
-            (Some(bytes), _) if asked.ulValueLen >= bytes.len() as CK_ULONG => {
-                if !bytes.is_empty() {
-                    let buffer = asked.pValue.cast::<CK_BYTE>();
-                    input::check_nested(buffer, bytes.len() as CK_ULONG)?;
-                }
-                // SAFETY: the buffer is as long as it says.
-                unsafe { std::ptr::copy(bytes.as_ptr(), asked.pValue.cast(), bytes.len()) };
-                bytes.len() as CK_ULONG
-            }
-            (Some(_), _) => refuse(CKR_BUFFER_TOO_SMALL, "the buffer is too small"),
-            (None, Value::Sensitive) => refuse(CKR_ATTRIBUTE_SENSITIVE, "may not be read"),
-            (None, _) => refuse(CKR_ATTRIBUTE_TYPE_INVALID, "the object does not have it"),
-        };
+        // SAFETY: the caller's word.
+        let len = unsafe { one_value(asked, value) }.unwrap_or_else(|(len, refused)| {
+            refusal = Some(refused);
+            len
+        });
         // SAFETY: the array has `asked.len()` elements; only the length is written.
         unsafe { (&raw mut (*template.add(at)).ulValueLen).write_unaligned(len) };
     }
     refusal.map_or(Ok(()), Err)
+}
+
+/// Writes one value; its length, or what stands in the place of its length, and why.
+///
+/// # Safety
+/// The buffer is as long as it says.
+unsafe fn one_value(
+    asked: &CK_ATTRIBUTE,
+    value: &Value,
+) -> std::result::Result<CK_ULONG, (CK_ULONG, Error)> {
+    let refuse = |rv, reason: &'static str| {
+        let name = crate::attribute::name(asked.type_);
+        let refusal = Error::new(rv, format!("{name}: {reason}"));
+        Err((CK_UNAVAILABLE_INFORMATION, refusal))
+    };
+    let bytes: &[u8] = match value {
+        Value::Bytes(bytes) => bytes,
+        Value::Secret(secret) => secret,
+        // SAFETY: the caller's word.
+        Value::Template(inner) => return unsafe { array_value(asked, inner) },
+        Value::Sensitive => return refuse(CKR_ATTRIBUTE_SENSITIVE, "may not be read"),
+        Value::Unknown => return refuse(CKR_ATTRIBUTE_TYPE_INVALID, "the object does not have it"),
+    };
+    let len = bytes.len() as CK_ULONG;
+    if asked.pValue.is_null() {
+        return Ok(len);
+    }
+    if asked.ulValueLen < len {
+        return refuse(CKR_BUFFER_TOO_SMALL, "the buffer is too small");
+    }
+    let buffer = asked.pValue.cast::<CK_BYTE>();
+    if !bytes.is_empty() {
+        input::check_nested(buffer, len).map_err(|error| (CK_UNAVAILABLE_INFORMATION, error))?;
+    }
+    // SAFETY: the buffer is as long as it says.
+    unsafe { std::ptr::copy(bytes.as_ptr(), buffer, bytes.len()) };
+    Ok(len)
+}
+
+/// The same of a template (CKF_ARRAY_ATTRIBUTE): the types are written, and each value as it would be
+/// alone. A null pointer in the array asks for the length of that value.
+///
+/// # Safety
+/// As [`one_value`]; so are the buffers that the array leads to.
+unsafe fn array_value(
+    asked: &CK_ATTRIBUTE,
+    inner: &[(CK_ATTRIBUTE_TYPE, Value)],
+) -> std::result::Result<CK_ULONG, (CK_ULONG, Error)> {
+    let unavailable = |error| (CK_UNAVAILABLE_INFORMATION, error);
+    let len = (inner.len() * size_of::<CK_ATTRIBUTE>()) as CK_ULONG;
+    if asked.pValue.is_null() || inner.is_empty() {
+        return Ok(len);
+    }
+    if asked.ulValueLen < len {
+        return Err(unavailable(too_small(inner.len())));
+    }
+    let array = asked.pValue.cast::<CK_ATTRIBUTE>();
+    input::check_nested(array, inner.len() as CK_ULONG).map_err(unavailable)?;
+    let mut refusal = None;
+    for (at, (attribute, value)) in inner.iter().enumerate() {
+        // SAFETY: in the array, which is as long as it says; C callers may not align it.
+        unsafe {
+            let element = array.add(at);
+            let mut given = element.read_unaligned();
+            given.type_ = *attribute;
+            given.ulValueLen = one_value(&given, value).unwrap_or_else(|(len, refused)| {
+                refusal = Some(refused);
+                len
+            });
+            element.write_unaligned(given);
+        }
+    }
+    refusal.map_or(Ok(len), |refused| Err((len, refused)))
 }
 
 /// Text in a field that is padded with blanks, not ended by a zero (5.1.1); cut between characters.

@@ -74,7 +74,7 @@ pub fn asks_to_carry(template: &Template<'_>) -> bool {
 pub fn narrowed(template: Template<'_>, class: CK_OBJECT_CLASS) -> Template<'_> {
     let of_class = |usage: &CK_ATTRIBUTE_TYPE| super::rule_of(*usage, class, None).is_some();
     let others = OTHER.into_iter().filter(of_class);
-    template.or(others.map(|usage| (usage, [CK_FALSE].as_slice())))
+    template.or(others.map(|usage| (usage, [CK_FALSE].as_slice().into())))
 }
 
 /// Rule 3.

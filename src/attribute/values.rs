@@ -3,6 +3,7 @@
 use super::name;
 use crate::error::{Result, fail};
 use cryptoki_sys::*;
+use std::borrow::Cow;
 
 /// The attributes of one object: type and value bytes as C_GetAttributeValue gives them, ordered by
 /// type, each type once.
@@ -110,14 +111,21 @@ pub fn ulong(value: &[u8]) -> Option<CK_ULONG> {
     Some(CK_ULONG::from_ne_bytes(value.try_into().ok()?))
 }
 
-/// A caller's template: borrowed, in the caller's order, checked by [`Template::new`].
+/// A caller's template: in the caller's order, checked by [`Template::new`]; its values are borrowed
+/// but for templates in it.
 #[derive(Debug, Clone, Default)]
-pub struct Template<'a>(Vec<(CK_ATTRIBUTE_TYPE, &'a [u8])>);
+pub struct Template<'a>(Vec<(CK_ATTRIBUTE_TYPE, Cow<'a, [u8]>)>);
 
 impl<'a> Template<'a> {
     /// A template in which no attribute stands twice with different values
     /// (CKR_TEMPLATE_INCONSISTENT; the same value twice is harmless).
     pub fn new(pairs: Vec<(CK_ATTRIBUTE_TYPE, &'a [u8])>) -> Result<Self> {
+        let borrowed = |(attribute, value)| (attribute, Cow::Borrowed(value));
+        Self::of(pairs.into_iter().map(borrowed).collect())
+    }
+
+    /// The same of values of which some are the template's own.
+    pub fn of(pairs: Vec<(CK_ATTRIBUTE_TYPE, Cow<'a, [u8]>)>) -> Result<Self> {
         for (at, (attribute, value)) in pairs.iter().enumerate() {
             let twin = pairs.iter().take(at).find(|p| p.0 == *attribute);
             if twin.is_some_and(|p| p.1 != *value) {
@@ -132,8 +140,8 @@ impl<'a> Template<'a> {
     }
 
     /// The value that the template gives an attribute.
-    pub fn get(&self, attribute: CK_ATTRIBUTE_TYPE) -> Option<&'a [u8]> {
-        self.0.iter().find(|p| p.0 == attribute).map(|p| p.1)
+    pub fn get(&self, attribute: CK_ATTRIBUTE_TYPE) -> Option<&[u8]> {
+        self.0.iter().find(|p| p.0 == attribute).map(|p| &*p.1)
     }
 
     /// A CK_ULONG of the template.
@@ -147,7 +155,10 @@ impl<'a> Template<'a> {
     }
 
     /// The template with more attributes, where it says nothing of them.
-    pub fn or(mut self, others: impl IntoIterator<Item = (CK_ATTRIBUTE_TYPE, &'a [u8])>) -> Self {
+    pub fn or(
+        mut self,
+        others: impl IntoIterator<Item = (CK_ATTRIBUTE_TYPE, Cow<'a, [u8]>)>,
+    ) -> Self {
         for (attribute, value) in others {
             if self.get(attribute).is_none() {
                 self.0.push((attribute, value));
@@ -158,9 +169,9 @@ impl<'a> Template<'a> {
 
     /// The template with one attribute more, which it may say nothing else of.
     /// `CKR_TEMPLATE_INCONSISTENT`.
-    pub fn demand(self, attribute: CK_ATTRIBUTE_TYPE, value: &'a [u8]) -> Result<Self> {
+    pub fn demand(self, attribute: CK_ATTRIBUTE_TYPE, value: Cow<'a, [u8]>) -> Result<Self> {
         match self.get(attribute) {
-            Some(given) if given != value => fail!(
+            Some(given) if given != &*value => fail!(
                 CKR_TEMPLATE_INCONSISTENT,
                 "{} is not what the unwrapping or base key demands of such a key",
                 name(attribute)
@@ -176,7 +187,7 @@ impl<'a> Template<'a> {
     }
 
     /// Every pair.
-    pub fn iter(&self) -> impl Iterator<Item = (CK_ATTRIBUTE_TYPE, &'a [u8])> {
-        self.0.iter().copied()
+    pub fn iter(&self) -> impl Iterator<Item = (CK_ATTRIBUTE_TYPE, &[u8])> {
+        self.0.iter().map(|pair| (pair.0, &*pair.1))
     }
 }

@@ -2,7 +2,7 @@
 
 use super::afford_object;
 use crate::attribute::roles::{KEK_PAIR, Roles};
-use crate::attribute::{self, Attributes, Birth, Template};
+use crate::attribute::{self, Attributes, Birth, Template, nested};
 use crate::complete::{complete, note_birth};
 use crate::error::{Error, Result, fail};
 use crate::key::Secrets;
@@ -24,10 +24,26 @@ pub enum Value {
     Bytes(Vec<u8>),
     /// A value that may be read but is not left lying about.
     Secret(Secret),
+    /// A template.
+    Template(Vec<(CK_ATTRIBUTE_TYPE, Value)>),
     /// CKR_ATTRIBUTE_SENSITIVE.
     Sensitive,
     /// CKR_ATTRIBUTE_TYPE_INVALID.
     Unknown,
+}
+
+impl Value {
+    /// The value of an attribute that may be read.
+    fn readable(attribute: CK_ATTRIBUTE_TYPE, value: &[u8]) -> Result<Value> {
+        if !nested::is_template(attribute) {
+            return memory::copy(value).map(Value::Bytes);
+        }
+        let inner = nested::decode(value)?.into_iter();
+        inner
+            .map(|(attribute, value)| Ok((attribute, Value::readable(attribute, &value)?)))
+            .collect::<Result<_>>()
+            .map(Value::Template)
+    }
 }
 
 impl Session {
@@ -294,7 +310,7 @@ impl Session {
             return Ok(Value::Unknown);
         }
         if let Some(value) = attributes.get(attribute) {
-            return memory::copy(value).map(Value::Bytes);
+            return Value::readable(attribute, value);
         }
         if !attribute::is_secret(attribute, attributes) {
             return Ok(Value::Unknown);

@@ -4,7 +4,7 @@
 //! standard says, and the work.
 
 use super::{Answer, Room, afford_object, check_usage};
-use crate::attribute::{self, Attributes, Birth, Template};
+use crate::attribute::{self, Attributes, Birth, Template, nested};
 use crate::complete::{complete_private, complete_secret, note_birth};
 use crate::crypto::{CipherMode, CryptScheme, Direction, engine, left_pad};
 use crate::error::{Error, Result, fail};
@@ -162,6 +162,12 @@ impl Session {
         if private && takes_secret_keys_only(row.plan) {
             return fail!(CKR_KEY_NOT_WRAPPABLE, "{} wraps secret keys only", row.name);
         }
+        if !nested::matches(kek, CKA_WRAP_TEMPLATE, key)? {
+            return fail!(
+                CKR_KEY_HANDLE_INVALID,
+                "the key is not as CKA_WRAP_TEMPLATE of the wrapping key has it (5.18.3)"
+            );
+        }
         self.roles().check_wrap(kek, key)
     }
 
@@ -238,12 +244,12 @@ impl Session {
         kek: &Attributes,
         template: &Template<'_>,
     ) -> Result<Attributes> {
-        let mut template = template.clone();
+        let mut template = template.clone().under(kek, CKA_UNWRAP_TEMPLATE)?;
         for demand in self.roles().demands(kek) {
-            template = template.demand(demand, &[CK_TRUE])?;
+            template = template.demand(demand, [CK_TRUE].as_slice().into())?;
         }
         // 5.18.4.
-        let template = template.or([(CKA_EXTRACTABLE, [CK_TRUE].as_slice())]);
+        let template = template.or([(CKA_EXTRACTABLE, [CK_TRUE].as_slice().into())]);
         let class = takes_secret_keys_only(row.plan).then_some(CKO_SECRET_KEY);
         let built = attribute::build(Birth::Unwrap, &template, class, None, self.by_so())?;
         match built.attributes.class() {

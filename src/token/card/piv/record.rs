@@ -4,6 +4,7 @@
 //! key, certificate and names are written together and move together. A program that writes its own
 //! certificate there takes it away; then everything follows from the certificate again.
 
+use crate::attribute::nested::{native, portable};
 use crate::attribute::roles::KEK_PAIR;
 use crate::attribute::{self, Attributes};
 use crate::error::{Error, Result};
@@ -39,9 +40,6 @@ const FOLLOWS: [CK_ATTRIBUTE_TYPE; 18] = [
     FREE_KEY,
     KEK_PAIR,
 ];
-
-/// A CK_ULONG on a card: eight bytes, big-endian, on every machine.
-const ULONG: usize = 8;
 
 /// The objects of one data object of the card.
 #[derive(Debug, Clone, PartialEq, Eq, Sequence)]
@@ -145,33 +143,6 @@ impl Part {
         }
         whole
     }
-}
-
-/// A value as it is on a card.
-fn portable(kind: CK_ATTRIBUTE_TYPE, value: &[u8]) -> Vec<u8> {
-    let (numbers, rest) = value.as_chunks::<{ size_of::<CK_ULONG>() }>();
-    if !attribute::holds_ulongs(kind) || !rest.is_empty() {
-        return value.to_vec();
-    }
-    numbers
-        .iter()
-        .flat_map(|number| match CK_ULONG::from_ne_bytes(*number) {
-            CK_UNAVAILABLE_INFORMATION => u64::MAX.to_be_bytes(),
-            number => (number as u64).to_be_bytes(),
-        })
-        .collect()
-}
-
-/// A value as this machine has it.
-fn native(kind: CK_ATTRIBUTE_TYPE, value: &[u8]) -> Vec<u8> {
-    let (numbers, rest) = value.as_chunks::<ULONG>();
-    if !attribute::holds_ulongs(kind) || !rest.is_empty() {
-        return value.to_vec();
-    }
-    numbers
-        .iter()
-        .flat_map(|number| (u64::from_be_bytes(*number) as CK_ULONG).to_ne_bytes())
-        .collect()
 }
 
 #[cfg(test)]
