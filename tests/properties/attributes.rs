@@ -31,6 +31,8 @@ fn value(kind: Kind) -> BoxedStrategy<Vec<u8>> {
         Kind::Date => Just(b"20260101".to_vec()).boxed(),
         Kind::Mechanisms => Just(ulong(CKM_AES_GCM)).boxed(),
         Kind::Bytes => vec(any::<u8>(), 0..8).boxed(),
+        // An empty one (see the tests of attribute/nested.rs).
+        Kind::Template => Just(Vec::new()).boxed(),
     };
     prop_oneof![9 => good, 1 => vec(any::<u8>(), 0..9)].boxed()
 }
