@@ -492,6 +492,42 @@ fn hostile_mechanism_parameters() {
         structure(CKM_AES_GCM, gcm(good, length, good, 4));
         structure(CKM_AES_GCM, gcm(good, 12, good, length));
     }
+    let ccm = |nonce, nonce_length, aad, aad_length| CK_CCM_PARAMS {
+        ulDataLen: 16,
+        pNonce: nonce,
+        ulNonceLen: nonce_length,
+        pAAD: aad,
+        ulAADLen: aad_length,
+        ulMACLen: 16,
+    };
+    let chacha = |nonce, nonce_length, aad, aad_length| CK_SALSA20_CHACHA20_POLY1305_PARAMS {
+        pNonce: nonce,
+        ulNonceLen: nonce_length,
+        pAAD: aad,
+        ulAADLen: aad_length,
+    };
+    for pointer in [0, bad_pointers[0], bad_pointers[3]].map(|pointer| pointer as *mut CK_BYTE) {
+        let cases = [
+            Mech::structure(CKM_AES_CCM, ccm(pointer, 12, good, 4), vec![]),
+            Mech::structure(CKM_AES_CCM, ccm(good, 12, pointer, 4), vec![]),
+            Mech::structure(CKM_CHACHA20_POLY1305, chacha(pointer, 96, good, 4), vec![]),
+            Mech::structure(CKM_CHACHA20_POLY1305, chacha(good, 96, pointer, 4), vec![]),
+        ];
+        mechanisms.extend(cases);
+    }
+    for length in wild {
+        let cases = [
+            Mech::structure(CKM_AES_CCM, ccm(good, length, good, 4), vec![]),
+            Mech::structure(CKM_AES_CCM, ccm(good, 12, good, length), vec![]),
+            Mech::structure(CKM_CHACHA20_POLY1305, chacha(good, length, good, 4), vec![]),
+            Mech::structure(
+                CKM_CHACHA20_POLY1305,
+                chacha(good, 96, good, length),
+                vec![],
+            ),
+        ];
+        mechanisms.extend(cases);
+    }
     let oaep = |pointer: *mut CK_BYTE, length| CK_RSA_PKCS_OAEP_PARAMS {
         hashAlg: CKM_SHA256,
         mgf: CKG_MGF1_SHA256,
@@ -522,11 +558,16 @@ fn hostile_mechanism_parameters() {
             true => session.ed25519(),
             false => session.ec(Curve::P256),
         };
+        let of_32_bytes = Template::new().set(CKA_VALUE_LEN, 32 as CK_ULONG);
+        let chacha20 = session
+            .generate_key(CKM_CHACHA20_KEY_GEN, &of_32_bytes)
+            .unwrap();
         let key_of = |kind, private| match (kind, private) {
             (CKM_RSA_PKCS_OAEP, true) => rsa.private,
             (CKM_RSA_PKCS_OAEP, false) => rsa.public,
             (CKM_EDDSA, true) => ed.private,
             (CKM_EDDSA, false) => ed.public,
+            (CKM_CHACHA20_POLY1305, _) => chacha20,
             _ => aes,
         };
         for mechanism in &mechanisms {
@@ -563,6 +604,11 @@ fn hostile_mechanism_parameters() {
                 (CKM_AES_CBC, 16),
                 (CKM_AES_CTR, 24),
                 (CKM_AES_GCM, 48),
+                (CKM_AES_CCM, 48),
+                (CKM_AES_KEY_WRAP, 8),
+                (CKM_AES_KEY_WRAP_KWP, 4),
+                (CKM_CHACHA20_POLY1305, 32),
+                (CKM_AES_CMAC_GENERAL, 8),
                 (CKM_SHA256_HMAC_GENERAL, 8),
             ] {
                 eprintln!("{kind:#x} {pointer:#x} {length:#x}");
@@ -572,7 +618,18 @@ fn hostile_mechanism_parameters() {
                     ulParameterLen: if length == 16 { size } else { length },
                 };
                 let refused = [CKR_MECHANISM_PARAM_INVALID, CKR_ARGUMENTS_BAD];
-                if kind == CKM_SHA256_HMAC_GENERAL {
+                let key = if kind == CKM_CHACHA20_POLY1305 {
+                    chacha20
+                } else {
+                    aes
+                };
+                if kind == CKM_AES_CMAC_GENERAL {
+                    try_call!(
+                        session.module,
+                        C_SignInit(session.handle, &mut mechanism, aes)
+                    )
+                    .refused_with(&refused);
+                } else if kind == CKM_SHA256_HMAC_GENERAL {
                     try_call!(
                         session.module,
                         C_SignInit(session.handle, &mut mechanism, secret)
@@ -581,7 +638,7 @@ fn hostile_mechanism_parameters() {
                 } else {
                     try_call!(
                         session.module,
-                        C_EncryptInit(session.handle, &mut mechanism, aes)
+                        C_EncryptInit(session.handle, &mut mechanism, key)
                     )
                     .refused_with(&refused);
                 }

@@ -255,29 +255,48 @@ fn a_damaged_padding_is_refused() {
     });
 }
 
-/// SP 800-38A B.1: a counter that starts again would give the same key stream twice.
+/// SP 800-38A B.1: a counter of fewer bits than the block goes on from zero, without a carry into the
+/// rest, and no counter block comes twice.
 #[test]
-fn a_counter_does_not_start_again() {
+fn a_counter_goes_round_once() {
     isolated(|world| {
         let session = world.token().user();
         let key = session.aes(32);
         let mut first = [7; 16];
         first[15] = 0xfd;
         let narrow = Mech::ctr(first, 8);
-        let text = [5; 48];
-        assert_eq!(
-            session.encrypt(narrow.clone(), key, &text),
-            session.encrypt(Mech::ctr(first, 128), key, &text)
-        );
+        // All of the 256 blocks that there are, block for block.
+        let mut stream = Vec::new();
+        for counter in (0xfd..=0xff).chain(0..0xfd) {
+            let mut block = first;
+            block[15] = counter;
+            stream.extend(session.encrypt(CKM_AES_ECB, key, &block).unwrap());
+        }
+        let text = [0; 256 * 16];
+        assert_eq!(session.encrypt(narrow.clone(), key, &text).unwrap(), stream);
+        let parts: Vec<&[u8]> = text.chunks(37).collect();
+        let in_parts = session.encrypt_parts(narrow.clone(), key, &parts).unwrap();
+        assert_eq!(in_parts, stream);
+        assert_eq!(session.decrypt(narrow.clone(), key, &stream).unwrap(), text);
+
         let too_long = Err(Rv(CKR_DATA_LEN_RANGE));
-        assert_eq!(session.encrypt(narrow.clone(), key, &[5; 49]), too_long);
+        let one_more = [&text[..], &[0]].concat();
+        assert_eq!(session.encrypt(narrow.clone(), key, &one_more), too_long);
         session
-            .decrypt(narrow.clone(), key, &[5; 49])
+            .decrypt(narrow.clone(), key, &one_more)
             .refused(CKR_ENCRYPTED_DATA_LEN_RANGE);
         assert_eq!(session.encrypt_parts(narrow, key, &[&text, &[5]]), too_long);
+        // One bit counts to one.
+        let narrowest = Mech::ctr([0xff; 16], 1);
+        let two = session.encrypt(narrowest.clone(), key, &[0; 32]).unwrap();
+        let mut second = [0xff; 16];
+        second[15] = 0xfe;
+        let expected = session.encrypt(CKM_AES_ECB, key, &second).unwrap();
+        assert_eq!(two[16..], expected);
+        assert_eq!(session.encrypt(narrowest, key, &[0; 33]), too_long);
         // The whole block counts on from its end to its beginning.
         session
-            .encrypt(Mech::ctr([0xff; 16], 128), key, &text)
+            .encrypt(Mech::ctr([0xff; 16], 128), key, &[5; 48])
             .unwrap();
     });
 }

@@ -12,6 +12,7 @@ mod ec;
 mod rsa;
 mod symmetric;
 mod wrapping;
+mod wycheproof;
 mod x25519;
 
 use super::engine::{Cmac, Digest, Hmac, PrivateKey, PublicKey, digest, random};

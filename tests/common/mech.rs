@@ -153,6 +153,31 @@ impl Mech {
             .collect()
     }
 
+    pub fn ccm(length: usize, nonce: &[u8], aad: &[u8], tag: CK_ULONG) -> Self {
+        let (nonce, aad) = (nonce.to_vec(), aad.to_vec());
+        let parameters = CK_CCM_PARAMS {
+            ulDataLen: length as CK_ULONG,
+            pNonce: pointer(&nonce),
+            ulNonceLen: nonce.len() as CK_ULONG,
+            pAAD: pointer(&aad),
+            ulAADLen: aad.len() as CK_ULONG,
+            ulMACLen: tag,
+        };
+        Self::structure(CKM_AES_CCM, parameters, vec![nonce, aad])
+    }
+
+    /// The nonce's length is in bits, as the standard has it.
+    pub fn chacha20_poly1305(nonce: &[u8], aad: &[u8]) -> Self {
+        let (nonce, aad) = (nonce.to_vec(), aad.to_vec());
+        let parameters = CK_SALSA20_CHACHA20_POLY1305_PARAMS {
+            pNonce: pointer(&nonce),
+            ulNonceLen: 8 * nonce.len() as CK_ULONG,
+            pAAD: pointer(&aad),
+            ulAADLen: aad.len() as CK_ULONG,
+        };
+        Self::structure(CKM_CHACHA20_POLY1305, parameters, vec![nonce, aad])
+    }
+
     pub fn ctr(counter: [u8; 16], counter_bits: CK_ULONG) -> Self {
         Self::structure(
             CKM_AES_CTR,
