@@ -191,6 +191,7 @@ const PAIR: CK_FLAGS = CKF_GENERATE_KEY_PAIR;
 const SIGN: CK_FLAGS = CKF_SIGN | CKF_VERIFY;
 const CRYPT: CK_FLAGS = CKF_ENCRYPT | CKF_DECRYPT;
 const WRAP: CK_FLAGS = CKF_WRAP | CKF_UNWRAP;
+const RECOVER: CK_FLAGS = CKF_SIGN_RECOVER | CKF_VERIFY_RECOVER;
 
 macro_rules! mechanisms {
     ($($kind:ident, [$($key_type:ident)*], $sizes:ident, $functions:expr, $parameter:ident, $plan:expr;)*) => {
@@ -213,7 +214,7 @@ use Plan::*;
 
 mechanisms! {
     CKM_RSA_PKCS_KEY_PAIR_GEN,   [CKK_RSA], RSA_BITS, PAIR, None, RsaPair;
-    CKM_RSA_PKCS,                [CKK_RSA], RSA_BITS, SIGN | CRYPT | WRAP, None, RsaPkcs1(Option::None);
+    CKM_RSA_PKCS,                [CKK_RSA], RSA_BITS, SIGN | CRYPT | WRAP | RECOVER, None, RsaPkcs1(Option::None);
     CKM_SHA1_RSA_PKCS,           [CKK_RSA], RSA_BITS, SIGN, None, RsaPkcs1(Some(Sha1));
     CKM_SHA224_RSA_PKCS,         [CKK_RSA], RSA_BITS, SIGN, None, RsaPkcs1(Some(Sha224));
     CKM_SHA256_RSA_PKCS,         [CKK_RSA], RSA_BITS, SIGN, None, RsaPkcs1(Some(Sha256));
@@ -234,7 +235,7 @@ mechanisms! {
     CKM_SHA3_384_RSA_PKCS_PSS,   [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha3_384));
     CKM_SHA3_512_RSA_PKCS_PSS,   [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha3_512));
     CKM_RSA_PKCS_OAEP,           [CKK_RSA], RSA_BITS, CRYPT | WRAP, Oaep, RsaOaep;
-    CKM_RSA_X_509,               [CKK_RSA], RSA_BITS, SIGN | CRYPT | WRAP, None, RsaRaw;
+    CKM_RSA_X_509,               [CKK_RSA], RSA_BITS, SIGN | CRYPT | WRAP | RECOVER, None, RsaRaw;
     CKM_EC_KEY_PAIR_GEN,         [CKK_EC], EC_BITS, PAIR | EC, None, EcPair;
     CKM_ECDSA,                   [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Option::None);
     CKM_ECDSA_SHA1,              [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Some(Sha1));
@@ -317,7 +318,7 @@ pub fn row(kind: CK_MECHANISM_TYPE) -> Option<&'static Mechanism> {
 /// The row of a mechanism that serves `function` (one CKF_ flag). `CKR_MECHANISM_INVALID`.
 pub fn serving(kind: CK_MECHANISM_TYPE, function: CK_FLAGS) -> Result<&'static Mechanism> {
     match row(kind) {
-        Some(row) if row.functions & function != 0 => Ok(row),
+        Some(row) if row.with_messages().functions & function != 0 => Ok(row),
         Some(row) => fail!(
             CKR_MECHANISM_INVALID,
             "{} does not do what this function asks",
@@ -329,6 +330,8 @@ pub fn serving(kind: CK_MECHANISM_TYPE, function: CK_FLAGS) -> Result<&'static M
 
 /// What is done with the private half of a key pair, or makes something new that will be trusted.
 const PRIVATE: CK_FLAGS = CKF_GENERATE_KEY_PAIR | CKF_SIGN | CKF_SIGN_RECOVER | CKF_DECRYPT | WRAP;
+/// What is done with a key pair, of which the public half does what is not [`PRIVATE`].
+const PUBLIC: CK_FLAGS = SIGN | CRYPT | RECOVER | CKF_MESSAGE_VERIFY;
 
 impl Mechanism {
     /// The row as `[policy]` of the configuration leaves it, for `functions` of it: SHA-1 signs and RSA
@@ -337,11 +340,11 @@ impl Mechanism {
     pub fn under(self, policy: &Policy, functions: CK_FLAGS) -> Self {
         let withheld = match self.plan {
             RsaPkcs1(Some(Sha1)) | RsaPss(Some(Sha1)) | Ecdsa(Some(Sha1)) if !policy.sha1_sign => {
-                CKF_SIGN
+                CKF_SIGN | CKF_MESSAGE_SIGN
             }
             _ => 0,
         };
-        let with_public_half = functions & self.functions & !PRIVATE & (SIGN | CRYPT) != 0;
+        let with_public_half = functions & self.functions & !PRIVATE & PUBLIC != 0;
         let smallest = if self.key_types == [CKK_RSA] && !with_public_half {
             self.sizes.0.max(policy.rsa_min_bits)
         } else {
@@ -352,6 +355,23 @@ impl Mechanism {
             sizes: (smallest, self.sizes.1),
             ..self
         }
+    }
+
+    /// The row with what the message functions do with it (5.9, 5.11, 5.14, 5.16): whatever signs a
+    /// message signs many, and an AEAD takes nonce and tag with each.
+    pub fn with_messages(mut self) -> Self {
+        let aead = matches!(self.plan, Plan::Gcm | Plan::Ccm | Plan::ChaCha20Poly1305);
+        for (one, many, takes_messages) in [
+            (CKF_SIGN, CKF_MESSAGE_SIGN, true),
+            (CKF_VERIFY, CKF_MESSAGE_VERIFY, true),
+            (CKF_ENCRYPT, CKF_MESSAGE_ENCRYPT, aead),
+            (CKF_DECRYPT, CKF_MESSAGE_DECRYPT, aead),
+        ] {
+            if takes_messages && self.functions & one != 0 {
+                self.functions |= many | CKF_MULTI_MESSAGE;
+            }
+        }
+        self
     }
 
     /// Whether the key's type and size fit. `CKR_KEY_TYPE_INCONSISTENT`, `CKR_KEY_SIZE_RANGE`.

@@ -44,6 +44,11 @@ impl Session {
         self.slot.token().removals() == self.removals
     }
 
+    /// Which token it is with, as [`Token::removals`](crate::token::Token::removals) counts them.
+    pub(crate) fn removals(&self) -> u64 {
+        self.removals
+    }
+
     /// Ends it: its objects go, and with the last session the login (5.6.2).
     pub(crate) fn close(&self) {
         let made = self.objects.locked().take().unwrap_or_default();
@@ -155,6 +160,17 @@ impl Session {
             );
         }
         Ok(())
+    }
+
+    /// C_LoginUser (5.6.9): the users of these tokens have no names.
+    pub fn login_user(&self, user: CK_USER_TYPE, pin: Option<&[u8]>, name: &[u8]) -> Result<()> {
+        match name {
+            [] => self.login(user, pin),
+            _ => fail!(
+                CKR_ARGUMENTS_BAD,
+                "this token knows no users by name: leave the user name empty"
+            ),
+        }
     }
 
     /// C_Login (5.6.8). `user` is a CK_USER_TYPE.

@@ -6,12 +6,12 @@ use crate::config::{Config, Policy};
 use crate::error::{Error, Result, fail};
 use crate::lock::{Locked, Shared};
 use crate::mechanism::{MECHANISMS, Mechanism};
-use crate::memory;
+use crate::memory::{self, Secret};
 use crate::object::{Index, Object};
 use crate::token::{Change, NewObject, ObjectId, Place, Presence, Stored, Token, User};
 use cryptoki_sys::*;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 /// One slot. It lives from the C_Initialize or C_GetSlotList that found it to C_Finalize.
 pub struct Slot {
@@ -30,6 +30,8 @@ pub struct Slot {
     gate: Gate,
     /// What C_WaitForSlotEvent has told of the place.
     told: Mutex<Presence>,
+    /// Of the tags of saved states (5.6.6).
+    state_key: OnceLock<Secret>,
 }
 
 #[derive(Default)]
@@ -75,6 +77,7 @@ impl Slot {
             era: AtomicU64::new(0),
             objects: RwLock::default(),
             built_in: built_in(&*place.token),
+            state_key: OnceLock::new(),
             place,
         }
     }
@@ -82,6 +85,15 @@ impl Slot {
     /// The token in it.
     pub fn token(&self) -> &dyn Token {
         &*self.place.token
+    }
+
+    /// The key of the tags of saved states, made at the first one: a run's own.
+    pub(crate) fn state_key(&self) -> Result<&Secret> {
+        if let Some(key) = self.state_key.get() {
+            return Ok(key);
+        }
+        let key = crate::operation::state::new_key()?;
+        Ok(self.state_key.get_or_init(|| key))
     }
 
     /// What is in it now. Asks the system, never the token.
@@ -146,13 +158,18 @@ impl Slot {
         )
     }
 
+    /// A row of the mechanism table as this token offers it.
+    fn offer(&self, row: &Mechanism) -> Option<Mechanism> {
+        self.token().offer(row).map(Mechanism::with_messages)
+    }
+
     /// The rows of the mechanism table as this token offers them.
     pub fn mechanisms(&self) -> Result<impl Iterator<Item = Mechanism>> {
         let permit = self.gate.permit(self.token())?;
         Ok(MECHANISMS
             .iter()
             .filter(move |row| permit.allows(row.kind))
-            .filter_map(|row| self.token().offer(row))
+            .filter_map(|row| self.offer(row))
             .map(|row| row.under(&self.policy, row.functions)))
     }
 
@@ -166,7 +183,7 @@ impl Slot {
                 row.name
             );
         }
-        let offered = self.token().offer(row);
+        let offered = self.offer(row);
         match offered.filter(|row| row.functions & function != 0) {
             Some(row) => {
                 let row = row.under(&self.policy, function);

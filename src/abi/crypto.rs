@@ -1,6 +1,6 @@
 //! Encryption, decryption, digest, signature and verification entries (PKCS#11 5.8 to 5.16).
 
-use super::{entries, input, not_supported, output, parameter, session};
+use super::{entries, input, output, parameter, session};
 use crate::crypto::Direction::{Decrypt, Encrypt};
 use cryptoki_sys::*;
 
@@ -20,6 +20,7 @@ macro_rules! mechanism {
         }
     };
 }
+pub(super) use mechanism;
 
 entries! {
     /// 5.8.1.
@@ -138,11 +139,8 @@ entries! {
     }
 
     /// 5.12.4.
-    fn C_DigestKey(
-        session: CK_SESSION_HANDLE,
-        _key: CK_OBJECT_HANDLE,
-    ) {
-        not_supported(session)
+    fn C_DigestKey(handle: CK_SESSION_HANDLE, key: CK_OBJECT_HANDLE) {
+        session(handle)?.digest_key(key)
     }
 
     /// 5.12.5.
@@ -195,23 +193,23 @@ entries! {
     }
 
     /// 5.13.5.
-    fn C_SignRecoverInit(
-        session: CK_SESSION_HANDLE,
-        _mechanism: *mut CK_MECHANISM,
-        _key: CK_OBJECT_HANDLE,
-    ) {
-        not_supported(session)
+    fn C_SignRecoverInit(handle: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, key: CK_OBJECT_HANDLE) {
+        let session = session(handle)?;
+        let (mechanism, parameter) = mechanism!(session, CKF_SIGN_RECOVER, mechanism);
+        session.sign_recover_init(mechanism, &parameter, key)
     }
 
     /// 5.13.6.
     fn C_SignRecover(
-        session: CK_SESSION_HANDLE,
-        _data: *mut CK_BYTE,
-        _data_len: CK_ULONG,
-        _output: *mut CK_BYTE,
-        _output_len: *mut CK_ULONG,
+        handle: CK_SESSION_HANDLE,
+        data: *mut CK_BYTE,
+        data_len: CK_ULONG,
+        output: *mut CK_BYTE,
+        output_len: *mut CK_ULONG,
     ) {
-        not_supported(session)
+        let session = session(handle)?;
+        let (data, room) = arguments!(session, CKF_SIGN_RECOVER, input::bytes(data, data_len), output::room(output, output_len));
+        output::answer(session.sign_recover(data, room)?, output, output_len)
     }
 
     /// 5.15.1.
@@ -254,66 +252,107 @@ entries! {
     }
 
     /// 5.15.5.
-    fn C_VerifyRecoverInit(
-        session: CK_SESSION_HANDLE,
-        _mechanism: *mut CK_MECHANISM,
-        _key: CK_OBJECT_HANDLE,
-    ) {
-        not_supported(session)
+    fn C_VerifyRecoverInit(handle: CK_SESSION_HANDLE, mechanism: *mut CK_MECHANISM, key: CK_OBJECT_HANDLE) {
+        let session = session(handle)?;
+        let (mechanism, parameter) = mechanism!(session, CKF_VERIFY_RECOVER, mechanism);
+        session.verify_recover_init(mechanism, &parameter, key)
     }
 
     /// 5.15.6.
     fn C_VerifyRecover(
-        session: CK_SESSION_HANDLE,
-        _data: *mut CK_BYTE,
-        _data_len: CK_ULONG,
-        _output: *mut CK_BYTE,
-        _output_len: *mut CK_ULONG,
+        handle: CK_SESSION_HANDLE,
+        data: *mut CK_BYTE,
+        data_len: CK_ULONG,
+        output: *mut CK_BYTE,
+        output_len: *mut CK_ULONG,
     ) {
-        not_supported(session)
+        let session = session(handle)?;
+        let (data, room) = arguments!(session, CKF_VERIFY_RECOVER, input::bytes(data, data_len), output::room(output, output_len));
+        output::answer(session.verify_recover(data, room)?, output, output_len)
+    }
+
+    /// 5.15.7.
+    fn C_VerifySignatureInit(
+        handle: CK_SESSION_HANDLE,
+        mechanism: *mut CK_MECHANISM,
+        key: CK_OBJECT_HANDLE,
+        signature: *mut CK_BYTE,
+        signature_len: CK_ULONG,
+    ) {
+        let session = session(handle)?;
+        let (mechanism, parameter) = mechanism!(session, CKF_VERIFY, mechanism);
+        let signature = input::bytes(signature, signature_len)?;
+        session.verify_signature_init(mechanism, &parameter, key, signature)
+    }
+
+    /// 5.15.8.
+    fn C_VerifySignature(handle: CK_SESSION_HANDLE, data: *mut CK_BYTE, data_len: CK_ULONG) {
+        let session = session(handle)?;
+        let data = arguments!(session, CKF_VERIFY, input::bytes(data, data_len));
+        session.verify_signature(data)
+    }
+
+    /// 5.15.9.
+    fn C_VerifySignatureUpdate(handle: CK_SESSION_HANDLE, data: *mut CK_BYTE, data_len: CK_ULONG) {
+        let session = session(handle)?;
+        let data = arguments!(session, CKF_VERIFY, input::bytes(data, data_len));
+        session.verify_signature_update(data)
+    }
+
+    /// 5.15.10.
+    fn C_VerifySignatureFinal(handle: CK_SESSION_HANDLE) {
+        session(handle)?.verify_signature_final()
     }
 
     /// 5.17.1.
     fn C_DigestEncryptUpdate(
-        session: CK_SESSION_HANDLE,
-        _data: *mut CK_BYTE,
-        _data_len: CK_ULONG,
-        _output: *mut CK_BYTE,
-        _output_len: *mut CK_ULONG,
+        handle: CK_SESSION_HANDLE,
+        data: *mut CK_BYTE,
+        data_len: CK_ULONG,
+        output: *mut CK_BYTE,
+        output_len: *mut CK_ULONG,
     ) {
-        not_supported(session)
+        let session = session(handle)?;
+        let (data, room) = arguments!(session, CKF_DIGEST | CKF_ENCRYPT, input::bytes(data, data_len), output::room(output, output_len));
+        output::answer(session.crypt_digest_update(Encrypt, data, room)?, output, output_len)
     }
 
     /// 5.17.2.
     fn C_DecryptDigestUpdate(
-        session: CK_SESSION_HANDLE,
-        _data: *mut CK_BYTE,
-        _data_len: CK_ULONG,
-        _output: *mut CK_BYTE,
-        _output_len: *mut CK_ULONG,
+        handle: CK_SESSION_HANDLE,
+        data: *mut CK_BYTE,
+        data_len: CK_ULONG,
+        output: *mut CK_BYTE,
+        output_len: *mut CK_ULONG,
     ) {
-        not_supported(session)
+        let session = session(handle)?;
+        let (data, room) = arguments!(session, CKF_DECRYPT | CKF_DIGEST, input::bytes(data, data_len), output::room(output, output_len));
+        output::answer(session.crypt_digest_update(Decrypt, data, room)?, output, output_len)
     }
 
     /// 5.17.3.
     fn C_SignEncryptUpdate(
-        session: CK_SESSION_HANDLE,
-        _data: *mut CK_BYTE,
-        _data_len: CK_ULONG,
-        _output: *mut CK_BYTE,
-        _output_len: *mut CK_ULONG,
+        handle: CK_SESSION_HANDLE,
+        data: *mut CK_BYTE,
+        data_len: CK_ULONG,
+        output: *mut CK_BYTE,
+        output_len: *mut CK_ULONG,
     ) {
-        not_supported(session)
+        let session = session(handle)?;
+        let (data, room) = arguments!(session, CKF_SIGN | CKF_ENCRYPT, input::bytes(data, data_len), output::room(output, output_len));
+        output::answer(session.sign_encrypt_update(data, room)?, output, output_len)
     }
 
     /// 5.17.4.
     fn C_DecryptVerifyUpdate(
-        session: CK_SESSION_HANDLE,
-        _data: *mut CK_BYTE,
-        _data_len: CK_ULONG,
-        _output: *mut CK_BYTE,
-        _output_len: *mut CK_ULONG,
+        handle: CK_SESSION_HANDLE,
+        data: *mut CK_BYTE,
+        data_len: CK_ULONG,
+        output: *mut CK_BYTE,
+        output_len: *mut CK_ULONG,
     ) {
-        not_supported(session)
+        let session = session(handle)?;
+        let (data, room) = arguments!(session, CKF_DECRYPT | CKF_VERIFY, input::bytes(data, data_len), output::room(output, output_len));
+        output::answer(session.decrypt_verify_update(data, room)?, output, output_len)
     }
 }

@@ -17,6 +17,7 @@ pub mod general;
 mod initialize;
 mod input;
 pub mod keys;
+pub mod message;
 pub mod objects;
 mod output;
 mod parameter;

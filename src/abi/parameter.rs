@@ -5,6 +5,7 @@ use crate::error::{Error, Result, fail};
 use crate::mechanism::{self, Parameter, ParameterForm};
 use crate::memory;
 use cryptoki_sys::*;
+use std::ffi::c_void;
 
 pub use super::wrapping::{tag, unwrapping, wrapping};
 
@@ -66,18 +67,8 @@ impl Given {
     /// # Safety
     /// The parameter is readable.
     pub(super) unsafe fn read<T: Copy>(&self) -> Result<T> {
-        if self.0.ulParameterLen != size_of::<T>() as CK_ULONG {
-            return Err(invalid(format!(
-                "the parameter has {} bytes, not {}",
-                self.0.ulParameterLen,
-                size_of::<T>()
-            )));
-        }
-        let pointer = self.0.pParameter.cast::<T>();
-        // SAFETY: the caller's word; the length is that of the structure.
-        input::check_nested(pointer, 1)
-            .and_then(|_| unsafe { input::structure(pointer) })
-            .map_err(|error| error.with_rv(CKR_MECHANISM_PARAM_INVALID))
+        // SAFETY: the caller's word.
+        unsafe { structure(self.0.pParameter, self.0.ulParameterLen) }
     }
 
     /// # Safety
@@ -119,6 +110,24 @@ impl Given {
             }
         }
     }
+}
+
+/// A parameter as the structure that it must be.
+///
+/// # Safety
+/// The parameter is readable.
+pub unsafe fn structure<T: Copy>(pointer: *const c_void, len: CK_ULONG) -> Result<T> {
+    if len != size_of::<T>() as CK_ULONG {
+        return Err(invalid(format!(
+            "the parameter has {len} bytes, not {}",
+            size_of::<T>()
+        )));
+    }
+    let pointer = pointer.cast::<T>();
+    // SAFETY: the caller's word; the length is that of the structure.
+    input::check_nested(pointer, 1)
+        .and_then(|_| unsafe { input::structure(pointer) })
+        .map_err(|error| error.with_rv(CKR_MECHANISM_PARAM_INVALID))
 }
 
 /// Bytes that a parameter points to.

@@ -1,6 +1,6 @@
 //! Session management entries (PKCS#11 5.6).
 
-use super::{entries, input, not_supported, output};
+use super::{entries, input, output};
 use crate::error::fail;
 use crate::module;
 use cryptoki_sys::*;
@@ -61,19 +61,23 @@ entries! {
     }
 
     /// 5.6.6.
-    fn C_GetOperationState(session: CK_SESSION_HANDLE, _state: *mut CK_BYTE, _len: *mut CK_ULONG) {
-        not_supported(session)
+    fn C_GetOperationState(session: CK_SESSION_HANDLE, state: *mut CK_BYTE, len: *mut CK_ULONG) {
+        let session = super::session(session)?;
+        let room = output::room(state, len)?;
+        output::answer(session.operation_state(room)?, state, len)
     }
 
     /// 5.6.7.
     fn C_SetOperationState(
         session: CK_SESSION_HANDLE,
-        _state: *mut CK_BYTE,
-        _len: CK_ULONG,
-        _encryption_key: CK_OBJECT_HANDLE,
-        _authentication_key: CK_OBJECT_HANDLE,
+        state: *mut CK_BYTE,
+        len: CK_ULONG,
+        encryption_key: CK_OBJECT_HANDLE,
+        authentication_key: CK_OBJECT_HANDLE,
     ) {
-        not_supported(session)
+        let session = super::session(session)?;
+        let state = input::bytes(state, len)?;
+        session.set_operation_state(state, encryption_key, authentication_key)
     }
 
     /// 5.6.8.
@@ -89,13 +93,15 @@ entries! {
     /// 5.6.9.
     fn C_LoginUser(
         session: CK_SESSION_HANDLE,
-        _user: CK_USER_TYPE,
-        _pin: *mut CK_UTF8CHAR,
-        _pin_len: CK_ULONG,
-        _name: *mut CK_UTF8CHAR,
-        _name_len: CK_ULONG,
+        user: CK_USER_TYPE,
+        pin: *mut CK_UTF8CHAR,
+        pin_len: CK_ULONG,
+        name: *mut CK_UTF8CHAR,
+        name_len: CK_ULONG,
     ) {
-        not_supported(session)
+        let session = super::session(session)?;
+        let name = input::bytes(name, name_len)?;
+        session.login_user(user, input::pin(pin, pin_len)?, name)
     }
 
     /// 5.6.10.
@@ -103,12 +109,16 @@ entries! {
         module::current()?.logout(session)
     }
 
-    /// 5.6.11.
+    /// 5.6.11. The module has no validation, so that no operation meets one (4.15.3.1).
     fn C_GetSessionValidationFlags(
         session: CK_SESSION_HANDLE,
-        _kind: CK_SESSION_VALIDATION_FLAGS_TYPE,
-        _flags: *mut CK_FLAGS,
+        kind: CK_SESSION_VALIDATION_FLAGS_TYPE,
+        flags: *mut CK_FLAGS,
     ) {
-        not_supported(session)
+        super::session(session)?;
+        if kind != CKS_LAST_VALIDATION_OK {
+            return fail!(CKR_ARGUMENTS_BAD, "there are no session validation flags of type {kind}");
+        }
+        output::put(flags, 0)
     }
 }

@@ -5,6 +5,7 @@
 use super::crypto::*;
 use super::general::*;
 use super::keys::*;
+use super::message::*;
 use super::objects::*;
 use super::sessions::*;
 use super::version3::*;

@@ -7,7 +7,9 @@
 use super::{Hash, engine, left_pad};
 use crate::error::{Result, fail};
 use crate::memory::Secret;
-use cryptoki_sys::{CKR_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_GENERAL_ERROR};
+use cryptoki_sys::{
+    CKR_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_GENERAL_ERROR, CKR_SIGNATURE_INVALID,
+};
 use subtle::{
     Choice, ConditionallySelectable, ConstantTimeEq, ConstantTimeGreater, ConstantTimeLess,
 };
@@ -83,6 +85,20 @@ pub fn pad_type1(input: &[u8], modulus_len: usize) -> Result<Vec<u8>> {
     block.push(0);
     block.extend_from_slice(input);
     Ok(block)
+}
+
+/// The message of a block that [`pad_type1`] made (RFC 8017 9.2; nothing here is secret).
+/// `CKR_SIGNATURE_INVALID` for any other block.
+pub fn unpad_type1(block: &[u8]) -> Result<Vec<u8>> {
+    let padded = block.strip_prefix(&[0, 1]).unwrap_or_default();
+    let padding = padded.iter().take_while(|byte| **byte == 0xff).count();
+    match padded.get(padding..) {
+        Some([0, message @ ..]) if padding >= 8 => Ok(message.to_vec()),
+        _ => fail!(
+            CKR_SIGNATURE_INVALID,
+            "the signature holds no PKCS #1 v1.5 padding"
+        ),
+    }
 }
 
 /// The secret from which messages for bad paddings are derived: SHA-256 of the private exponent

@@ -308,7 +308,7 @@ impl Method {
 
 impl Crypting {
     /// C_EncryptUpdate, C_DecryptUpdate.
-    fn update(mut self, data: &[u8], room: Room) -> Result<Step<Self>> {
+    pub(crate) fn update(mut self, data: &[u8], room: Room) -> Result<Step<Self>> {
         let len = match &self.method {
             Method::Blocks(blocks) => {
                 blocks.check_count(data.len())?;
@@ -431,7 +431,7 @@ impl Session {
     }
 
     /// The operations, with the encryption or decryption fit to go on.
-    fn guarded(&self, direction: Direction) -> Result<MutexGuard<'_, Operations>> {
+    pub(crate) fn guarded(&self, direction: Direction) -> Result<MutexGuard<'_, Operations>> {
         let mut operations = self.operations();
         super::check_guard(operations.crypting(direction), |c| &c.guard, &self.slot)?;
         Ok(operations)

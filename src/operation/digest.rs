@@ -9,10 +9,18 @@ use cryptoki_sys::*;
 
 /// A digest under way.
 pub struct Digesting {
-    hash: Hash,
-    state: engine::Digest,
+    pub(super) hash: Hash,
+    pub(super) state: engine::Digest,
     /// C_DigestUpdate has been called: C_Digest comes too late.
-    updated: bool,
+    pub(super) updated: bool,
+}
+
+impl Digesting {
+    /// C_DigestUpdate.
+    pub(crate) fn update(&mut self, data: &[u8]) {
+        self.updated = true;
+        self.state.update(data);
+    }
 }
 
 impl Session {
@@ -49,8 +57,28 @@ impl Session {
     /// C_DigestUpdate.
     pub fn digest_update(&self, data: &[u8]) -> Result<()> {
         advance(&mut self.operations().digest, |digest| {
-            digest.updated = true;
-            digest.state.update(data);
+            digest.update(data);
+            Ok(())
+        })
+    }
+
+    /// C_DigestKey. The digest of a short key, or of a key after bytes that the caller chose, tells
+    /// the key: one that may not be read is not digested either.
+    pub fn digest_key(&self, key: CK_OBJECT_HANDLE) -> Result<()> {
+        advance(&mut self.operations().digest, |digest| {
+            let key = self.key(key)?;
+            let attributes = key.attributes();
+            if attributes.class() != Some(CKO_SECRET_KEY) {
+                return fail!(CKR_KEY_INDIGESTIBLE, "only secret keys can be digested");
+            }
+            if attributes.is(CKA_SENSITIVE) || !attributes.is(CKA_EXTRACTABLE) {
+                return fail!(
+                    CKR_KEY_INDIGESTIBLE,
+                    "a key that is sensitive or not extractable is not digested"
+                );
+            }
+            let value = key.secret_key(self.slot.token())?;
+            digest.update(&value);
             Ok(())
         })
     }

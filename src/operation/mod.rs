@@ -13,60 +13,81 @@ use std::sync::Arc;
 
 pub mod cipher;
 pub mod digest;
+pub mod dual;
 pub mod find;
 pub mod generate;
+pub mod message;
 pub mod objects;
+pub mod recover;
 pub mod sign;
+pub mod state;
 mod whole;
 pub mod wrap;
 
-/// The operations of a session that can be under way side by side (5.6, 5.1).
-#[derive(Default)]
-pub struct Operations {
-    pub(crate) find: Option<find::Search>,
-    pub(crate) digest: Option<digest::Digesting>,
-    pub(crate) sign: Option<sign::Signing>,
-    pub(crate) verify: Option<sign::Verifying>,
-    pub(crate) encrypt: Option<cipher::Crypting>,
-    pub(crate) decrypt: Option<cipher::Crypting>,
+/// Declares [`Operations`]: each with the CKF_ flag that ends it (5.6.5), those with a key apart.
+macro_rules! operations {
+    (
+        without_key { $($free:ident: $free_kind:ty, $free_flag:ident;)* }
+        with_key { $($field:ident: $kind:ty, $flag:ident;)* }
+    ) => {
+        /// The operations of a session that can be under way side by side (5.6, 5.1).
+        #[derive(Default)]
+        pub struct Operations {
+            $(pub(crate) $free: Option<$free_kind>,)*
+            $(pub(crate) $field: Option<$kind>,)*
+        }
+
+        impl Operations {
+            /// Ends operations, by the CKF_ flags of their functions; whether there was one.
+            pub(crate) fn cancel(&mut self, functions: CK_FLAGS) -> bool {
+                let mut ended = false;
+                $(ended |= functions & $free_flag != 0 && self.$free.take().is_some();)*
+                $(ended |= functions & $flag != 0 && self.$field.take().is_some();)*
+                ended
+            }
+
+            /// Ends the operations whose login is over.
+            pub(crate) fn drop_stale(&mut self, slot: &Slot) {
+                $(self.$field.take_if(|operation| operation.guard.is_stale(slot));)*
+            }
+
+            /// The guard of the operation that waits for a context-specific login.
+            pub(crate) fn asks_for_pin(&mut self) -> Option<&mut Guard> {
+                let guards = [$(self.$field.as_mut().map(|operation| &mut operation.guard)),*];
+                let mut waiting = guards.into_iter().flatten();
+                waiting.find(|guard| guard.unconfirmed().is_some())
+            }
+        }
+    };
+}
+
+operations! {
+    without_key {
+        find: find::Search, CKF_FIND_OBJECTS;
+        digest: digest::Digesting, CKF_DIGEST;
+    }
+    with_key {
+        sign: sign::Signing, CKF_SIGN;
+        verify: sign::Verifying, CKF_VERIFY;
+        verify_signature: sign::VerifyingSignature, CKF_VERIFY;
+        sign_recover: recover::Signing, CKF_SIGN_RECOVER;
+        verify_recover: recover::Verifying, CKF_VERIFY_RECOVER;
+        encrypt: cipher::Crypting, CKF_ENCRYPT;
+        decrypt: cipher::Crypting, CKF_DECRYPT;
+        message_sign: message::Signing, CKF_MESSAGE_SIGN;
+        message_verify: message::Verifying, CKF_MESSAGE_VERIFY;
+        message_encrypt: message::Crypting, CKF_MESSAGE_ENCRYPT;
+        message_decrypt: message::Crypting, CKF_MESSAGE_DECRYPT;
+    }
 }
 
 impl Operations {
-    /// Ends operations, by the CKF_ flags of their functions; whether there was one.
-    pub(crate) fn cancel(&mut self, functions: CK_FLAGS) -> bool {
-        let ask = |flag| functions & flag != 0;
-        let mut ended = ask(CKF_FIND_OBJECTS) && self.find.take().is_some();
-        ended |= ask(CKF_DIGEST) && self.digest.take().is_some();
-        ended |= ask(CKF_SIGN) && self.sign.take().is_some();
-        ended |= ask(CKF_VERIFY) && self.verify.take().is_some();
-        ended |= ask(CKF_ENCRYPT) && self.encrypt.take().is_some();
-        ended |= ask(CKF_DECRYPT) && self.decrypt.take().is_some();
-        ended
-    }
-
-    /// Ends the operations whose login is over.
-    pub(crate) fn drop_stale(&mut self, slot: &Slot) {
-        self.sign.take_if(|sign| sign.guard.is_stale(slot));
-        self.verify.take_if(|verify| verify.guard.is_stale(slot));
-        self.encrypt.take_if(|encrypt| encrypt.guard.is_stale(slot));
-        self.decrypt.take_if(|decrypt| decrypt.guard.is_stale(slot));
-    }
-
     /// The encryption or the decryption.
     pub(crate) fn crypting(&mut self, direction: Direction) -> &mut Option<cipher::Crypting> {
         match direction {
             Direction::Encrypt => &mut self.encrypt,
             Direction::Decrypt => &mut self.decrypt,
         }
-    }
-
-    /// The guard of the operation that waits for a context-specific login.
-    pub(crate) fn asks_for_pin(&mut self) -> Option<&mut Guard> {
-        let sign = self.sign.as_mut().map(|sign| &mut sign.guard);
-        let decrypt = self.decrypt.as_mut().map(|decrypt| &mut decrypt.guard);
-        sign.into_iter()
-            .chain(decrypt)
-            .find(|guard| guard.unconfirmed.is_some())
     }
 }
 
@@ -198,8 +219,10 @@ pub(crate) fn none_active<T>(active: &Option<T>) -> Result<()> {
 /// a key with CKA_ALWAYS_AUTHENTICATE asks for each time (4.9, 5.6.8).
 pub struct Guard {
     era: Option<u64>,
-    /// The key that asks for a PIN, until it was given.
-    unconfirmed: Option<Arc<Object>>,
+    /// The key that asks for a PIN each time.
+    asks: Option<Arc<Object>>,
+    /// It was given.
+    confirmed: bool,
 }
 
 impl Guard {
@@ -207,25 +230,31 @@ impl Guard {
     pub(crate) fn new(slot: &Slot, key: &Arc<Object>) -> Self {
         Self {
             era: key.needs_login().then(|| slot.era()),
-            unconfirmed: key
+            asks: key
                 .attributes()
                 .is(CKA_ALWAYS_AUTHENTICATE)
                 .then(|| Arc::clone(key)),
+            confirmed: false,
         }
     }
 
     /// The key that waits for its PIN.
     pub(crate) fn unconfirmed(&self) -> Option<&Arc<Object>> {
-        self.unconfirmed.as_ref()
+        self.asks.as_ref().filter(|_| !self.confirmed)
     }
 
     /// The PIN was right.
     pub(crate) fn confirm(&mut self) {
-        self.unconfirmed = None;
+        self.confirmed = true;
+    }
+
+    /// The key was used; for the next message it asks again.
+    pub(crate) fn used(&mut self) {
+        self.confirmed = false;
     }
 
     /// Whether the login that it began under is over.
-    fn is_stale(&self, slot: &Slot) -> bool {
+    pub(crate) fn is_stale(&self, slot: &Slot) -> bool {
         self.era
             .is_some_and(|era| era != slot.era() || slot.user() != Some(User::User))
     }
@@ -238,7 +267,7 @@ impl Guard {
                 "the user logged out while the operation was under way"
             );
         }
-        if self.unconfirmed.is_some() {
+        if self.unconfirmed().is_some() {
             return fail!(
                 CKR_USER_NOT_LOGGED_IN,
                 "this key asks for the PIN each time: C_Login with CKU_CONTEXT_SPECIFIC first"
@@ -299,7 +328,7 @@ fn check_usage(key: &Object, usage: CK_ATTRIBUTE_TYPE, mechanism: CK_MECHANISM_T
             crate::attribute::name(usage)
         );
     }
-    let makes_something_new = matches!(usage, CKA_SIGN | CKA_ENCRYPT | CKA_WRAP);
+    let makes_something_new = matches!(usage, CKA_SIGN | CKA_SIGN_RECOVER | CKA_ENCRYPT | CKA_WRAP);
     if makes_something_new && !crate::attribute::is_valid_today(key.attributes()) {
         return fail!(
             CKR_KEY_FUNCTION_NOT_PERMITTED,

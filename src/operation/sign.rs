@@ -7,6 +7,7 @@ use super::{
 use crate::crypto::{Hash, SignScheme, engine, left_pad, pkcs1};
 use crate::error::{Result, fail};
 use crate::mechanism::{Mechanism, Parameter, Plan};
+use crate::memory;
 use crate::object::Object;
 use crate::session::Session;
 use crate::token::PrivateKey;
@@ -155,17 +156,51 @@ fn mac_len(parameter: &Parameter, whole: usize) -> Result<usize> {
     }
 }
 
-/// A signature under way.
-pub struct Signing {
-    pub(crate) guard: Guard,
+/// The making of one signature.
+pub struct Making {
     message: Message,
     signer: Option<(Arc<dyn PrivateKey>, SignScheme)>,
-    len: usize,
-    updated: bool,
+    /// Length of the signature.
+    pub(crate) len: usize,
 }
 
-impl Signing {
-    fn finish(self, data: &[u8]) -> Result<Vec<u8>> {
+impl Making {
+    /// With a key that may sign so.
+    pub(crate) fn new(
+        session: &Session,
+        row: &Mechanism,
+        parameter: &Parameter,
+        key: &Object,
+    ) -> Result<Self> {
+        let (message, scheme, len) = plan(row, parameter, key, session)?;
+        if let Some(SignScheme::RsaPss {
+            hash: Hash::Sha1, ..
+        }) = scheme
+            && !session.slot.policy.sha1_sign
+        {
+            return fail!(
+                CKR_MECHANISM_PARAM_INVALID,
+                "hashAlg is SHA-1, which signs only where [policy] sha1_sign allows it"
+            );
+        }
+        let signer = match scheme {
+            Some(scheme) => Some((key.private_key(session.slot.token())?, scheme)),
+            None => None,
+        };
+        Ok(Self {
+            message,
+            signer,
+            len,
+        })
+    }
+
+    /// Takes in a piece of the message.
+    pub(crate) fn update(&mut self, data: &[u8]) -> Result<()> {
+        self.message.update(data)
+    }
+
+    /// The signature, after `data` as the last piece.
+    pub(crate) fn finish(self, data: &[u8]) -> Result<Vec<u8>> {
         let message = self.message.finish(data)?;
         match self.signer {
             Some((key, scheme)) => key.sign(&scheme, &message),
@@ -174,17 +209,40 @@ impl Signing {
     }
 }
 
-/// A verification under way.
-pub struct Verifying {
-    pub(crate) guard: Guard,
+/// The checking of one signature.
+pub struct Checking {
     message: Message,
     verifier: Option<(Arc<engine::PublicKey>, SignScheme)>,
     len: usize,
-    updated: bool,
 }
 
-impl Verifying {
-    fn finish(self, data: &[u8], signature: &[u8]) -> Result<()> {
+impl Checking {
+    /// With a key that may verify so.
+    pub(crate) fn new(
+        session: &Session,
+        row: &Mechanism,
+        parameter: &Parameter,
+        key: &Object,
+    ) -> Result<Self> {
+        let (message, scheme, len) = plan(row, parameter, key, session)?;
+        let verifier = match scheme {
+            Some(scheme) => Some((key.public_key()?, scheme)),
+            None => None,
+        };
+        Ok(Self {
+            message,
+            verifier,
+            len,
+        })
+    }
+
+    /// Takes in a piece of the message.
+    pub(crate) fn update(&mut self, data: &[u8]) -> Result<()> {
+        self.message.update(data)
+    }
+
+    /// Whether the signature holds, after `data` as the last piece.
+    pub(crate) fn finish(self, data: &[u8], signature: &[u8]) -> Result<()> {
         if signature.len() != self.len {
             return fail!(
                 CKR_SIGNATURE_LEN_RANGE,
@@ -208,6 +266,44 @@ impl Verifying {
     }
 }
 
+/// A signature under way.
+pub struct Signing {
+    pub(crate) guard: Guard,
+    making: Making,
+    updated: bool,
+}
+
+impl Signing {
+    /// C_SignUpdate.
+    pub(crate) fn update(&mut self, data: &[u8]) -> Result<()> {
+        self.updated = true;
+        self.making.update(data)
+    }
+}
+
+/// A verification under way.
+pub struct Verifying {
+    pub(crate) guard: Guard,
+    checking: Checking,
+    updated: bool,
+}
+
+impl Verifying {
+    /// C_VerifyUpdate.
+    pub(crate) fn update(&mut self, data: &[u8]) -> Result<()> {
+        self.updated = true;
+        self.checking.update(data)
+    }
+}
+
+/// A verification of a signature that was there at its beginning (5.15.7).
+pub struct VerifyingSignature {
+    pub(crate) guard: Guard,
+    checking: Checking,
+    signature: Vec<u8>,
+    updated: bool,
+}
+
 impl Session {
     /// C_SignInit.
     pub fn sign_init(
@@ -219,32 +315,16 @@ impl Session {
         let mut operations = self.operations();
         none_active(&operations.sign)?;
         let (row, key) = self.key_for(CKF_SIGN, CKA_SIGN, mechanism, key)?;
-        let (message, scheme, len) = plan(&row, parameter, &key, self)?;
-        if let Some(SignScheme::RsaPss {
-            hash: Hash::Sha1, ..
-        }) = scheme
-            && !self.slot.policy.sha1_sign
-        {
-            return fail!(
-                CKR_MECHANISM_PARAM_INVALID,
-                "hashAlg is SHA-1, which signs only where [policy] sha1_sign allows it"
-            );
-        }
-        let signer = match scheme {
-            Some(scheme) => Some((key.private_key(self.slot.token())?, scheme)),
-            None => None,
-        };
         operations.sign = Some(Signing {
             guard: Guard::new(&self.slot, &key),
-            message,
-            signer,
-            len,
+            making: Making::new(self, &row, parameter, &key)?,
             updated: false,
         });
         Ok(())
     }
 
-    fn signing(&self) -> Result<MutexGuard<'_, Operations>> {
+    /// The operations, with the signature fit to go on.
+    pub(crate) fn signing(&self) -> Result<MutexGuard<'_, Operations>> {
         let mut operations = self.operations();
         check_guard(&mut operations.sign, |sign| &sign.guard, &self.slot)?;
         Ok(operations)
@@ -256,24 +336,21 @@ impl Session {
             if sign.updated {
                 return fail!(CKR_OPERATION_ACTIVE, "C_Sign after C_SignUpdate");
             }
-            let len = sign.len;
-            with_room(sign, room, len, |sign| sign.finish(data))
+            let len = sign.making.len;
+            with_room(sign, room, len, |sign| sign.making.finish(data))
         })
     }
 
     /// C_SignUpdate.
     pub fn sign_update(&self, data: &[u8]) -> Result<()> {
-        advance(&mut self.signing()?.sign, |sign| {
-            sign.updated = true;
-            sign.message.update(data)
-        })
+        advance(&mut self.signing()?.sign, |sign| sign.update(data))
     }
 
     /// C_SignFinal.
     pub fn sign_final(&self, room: Room) -> Result<Answer> {
         finish(&mut self.signing()?.sign, |sign| {
-            let len = sign.len;
-            with_room(sign, room, len, |sign| sign.finish(&[]))
+            let len = sign.making.len;
+            with_room(sign, room, len, |sign| sign.making.finish(&[]))
         })
     }
 
@@ -286,23 +363,18 @@ impl Session {
     ) -> Result<()> {
         let mut operations = self.operations();
         none_active(&operations.verify)?;
+        none_active(&operations.verify_signature)?;
         let (row, key) = self.key_for(CKF_VERIFY, CKA_VERIFY, mechanism, key)?;
-        let (message, scheme, len) = plan(&row, parameter, &key, self)?;
-        let verifier = match scheme {
-            Some(scheme) => Some((key.public_key()?, scheme)),
-            None => None,
-        };
         operations.verify = Some(Verifying {
             guard: Guard::new(&self.slot, &key),
-            message,
-            verifier,
-            len,
+            checking: Checking::new(self, &row, parameter, &key)?,
             updated: false,
         });
         Ok(())
     }
 
-    fn verifying(&self) -> Result<MutexGuard<'_, Operations>> {
+    /// The operations, with the verification fit to go on.
+    pub(crate) fn verifying(&self) -> Result<MutexGuard<'_, Operations>> {
         let mut operations = self.operations();
         check_guard(&mut operations.verify, |verify| &verify.guard, &self.slot)?;
         Ok(operations)
@@ -314,19 +386,71 @@ impl Session {
         if verify.updated {
             return fail!(CKR_OPERATION_ACTIVE, "C_Verify after C_VerifyUpdate");
         }
-        verify.finish(data, signature)
+        verify.checking.finish(data, signature)
     }
 
     /// C_VerifyUpdate.
     pub fn verify_update(&self, data: &[u8]) -> Result<()> {
-        advance(&mut self.verifying()?.verify, |verify| {
-            verify.updated = true;
-            verify.message.update(data)
-        })
+        advance(&mut self.verifying()?.verify, |verify| verify.update(data))
     }
 
     /// C_VerifyFinal.
     pub fn verify_final(&self, signature: &[u8]) -> Result<()> {
-        take(&mut self.verifying()?.verify)?.finish(&[], signature)
+        take(&mut self.verifying()?.verify)?
+            .checking
+            .finish(&[], signature)
+    }
+
+    /// C_VerifySignatureInit.
+    pub fn verify_signature_init(
+        &self,
+        mechanism: CK_MECHANISM_TYPE,
+        parameter: &Parameter,
+        key: CK_OBJECT_HANDLE,
+        signature: &[u8],
+    ) -> Result<()> {
+        let mut operations = self.operations();
+        none_active(&operations.verify)?;
+        none_active(&operations.verify_signature)?;
+        let (row, key) = self.key_for(CKF_VERIFY, CKA_VERIFY, mechanism, key)?;
+        operations.verify_signature = Some(VerifyingSignature {
+            guard: Guard::new(&self.slot, &key),
+            checking: Checking::new(self, &row, parameter, &key)?,
+            signature: memory::copy(signature)?,
+            updated: false,
+        });
+        Ok(())
+    }
+
+    fn verifying_signature(&self) -> Result<MutexGuard<'_, Operations>> {
+        let mut operations = self.operations();
+        check_guard(&mut operations.verify_signature, |v| &v.guard, &self.slot)?;
+        Ok(operations)
+    }
+
+    /// C_VerifySignature.
+    pub fn verify_signature(&self, data: &[u8]) -> Result<()> {
+        let verify = take(&mut self.verifying_signature()?.verify_signature)?;
+        if verify.updated {
+            return fail!(
+                CKR_OPERATION_ACTIVE,
+                "C_VerifySignature after C_VerifySignatureUpdate"
+            );
+        }
+        verify.checking.finish(data, &verify.signature)
+    }
+
+    /// C_VerifySignatureUpdate.
+    pub fn verify_signature_update(&self, data: &[u8]) -> Result<()> {
+        advance(&mut self.verifying_signature()?.verify_signature, |v| {
+            v.updated = true;
+            v.checking.update(data)
+        })
+    }
+
+    /// C_VerifySignatureFinal.
+    pub fn verify_signature_final(&self) -> Result<()> {
+        let verify = take(&mut self.verifying_signature()?.verify_signature)?;
+        verify.checking.finish(&[], &verify.signature)
     }
 }

@@ -14,12 +14,12 @@ pub struct Session {
 }
 
 /// Pointer and length of an input. The standard's prototypes lack `const`; no input is written to.
-fn input(data: &[u8]) -> (*mut CK_BYTE, CK_ULONG) {
+pub fn input(data: &[u8]) -> (*mut CK_BYTE, CK_ULONG) {
     (data.as_ptr().cast_mut(), data.len() as CK_ULONG)
 }
 
 /// One call with the output convention (PKCS#11 5.2): a size query first, then a buffer of that size.
-fn output(
+pub fn output(
     mut call: impl FnMut(*mut CK_BYTE, *mut CK_ULONG) -> Result<(), Rv>,
 ) -> Result<Vec<u8>, Rv> {
     let mut length = 0;
@@ -378,6 +378,8 @@ impl Session {
         verify_init C_VerifyInit
         encrypt_init C_EncryptInit
         decrypt_init C_DecryptInit
+        sign_recover_init C_SignRecoverInit
+        verify_recover_init C_VerifyRecoverInit
     }
 
     transform! {
@@ -387,6 +389,12 @@ impl Session {
         decrypt_rest C_Decrypt
         decrypt_update C_DecryptUpdate
         digest_rest C_Digest
+        sign_recover_rest C_SignRecover
+        verify_recover_rest C_VerifyRecover
+        digest_encrypt_update C_DigestEncryptUpdate
+        decrypt_digest_update C_DecryptDigestUpdate
+        sign_encrypt_update C_SignEncryptUpdate
+        decrypt_verify_update C_DecryptVerifyUpdate
     }
 
     absorb! {

@@ -6,7 +6,7 @@ use crate::error::Result;
 use aws_lc_sys as c;
 use cryptoki_sys::{CKR_GENERAL_ERROR, CKR_KEY_SIZE_RANGE};
 use std::mem::MaybeUninit;
-use std::ptr;
+use std::{ptr, slice};
 
 /// A running digest. Holds AWS-LC's state in place, that of SHA-3 apart, which AWS-LC gives out as an
 /// object only. Wiped at the end.
@@ -50,7 +50,64 @@ macro_rules! finished {
     }};
 }
 
+// The states are numbers without a gap between them: their bytes are all there is to save.
+const _: () = assert!(
+    size_of::<c::SHA_CTX>() == 96
+        && size_of::<c::SHA256_CTX>() == 112
+        && size_of::<c::SHA512_CTX>() == 216
+);
+
+macro_rules! saved {
+    ($state:ident) => {{
+        // SAFETY: the state was started; it has no padding (see above), so that every byte is set.
+        let bytes = unsafe {
+            slice::from_raw_parts(ptr::from_ref($state).cast::<u8>(), size_of_val($state))
+        };
+        Some(bytes.to_vec())
+    }};
+}
+
+macro_rules! restored {
+    ($saved:ident, $hash:ident: $type:ident, $block:literal $(, $md_len:ident)?) => {{
+        let bytes: &[u8; size_of::<c::$type>()] = $saved.try_into().ok()?;
+        // SAFETY: the array is as long as the state, which is numbers: any bytes are one.
+        let state = unsafe { bytes.as_ptr().cast::<c::$type>().read_unaligned() };
+        // What AWS-LC takes for indices and lengths must be such.
+        let fits = state.num < $block $(&& state.$md_len as usize == Hash::$hash.len())?;
+        fits.then_some(Self(State::$hash(state)))
+    }};
+}
+
 impl Digest {
+    /// What [`Digest::restore`] goes on from, in this process; `None` where it cannot be told.
+    pub fn save(&self) -> Option<Vec<u8>> {
+        match &self.0 {
+            State::Sha1(state) => saved!(state),
+            State::Sha224(state) | State::Sha256(state) => saved!(state),
+            State::Sha384(state)
+            | State::Sha512(state)
+            | State::Sha512_224(state)
+            | State::Sha512_256(state) => saved!(state),
+            // AWS-LC gives it out as an object only.
+            State::Sha3(..) => None,
+        }
+    }
+
+    /// The digest that [`Digest::save`] saved; `None` for bytes that are none. The caller makes
+    /// sure that they are its own.
+    pub fn restore(hash: Hash, saved: &[u8]) -> Option<Self> {
+        match hash {
+            Hash::Sha1 => restored!(saved, Sha1: SHA_CTX, 64),
+            Hash::Sha224 => restored!(saved, Sha224: SHA256_CTX, 64, md_len),
+            Hash::Sha256 => restored!(saved, Sha256: SHA256_CTX, 64, md_len),
+            Hash::Sha384 => restored!(saved, Sha384: SHA512_CTX, 128, md_len),
+            Hash::Sha512 => restored!(saved, Sha512: SHA512_CTX, 128, md_len),
+            Hash::Sha512_224 => restored!(saved, Sha512_224: SHA512_CTX, 128, md_len),
+            Hash::Sha512_256 => restored!(saved, Sha512_256: SHA512_CTX, 128, md_len),
+            Hash::Sha3_224 | Hash::Sha3_256 | Hash::Sha3_384 | Hash::Sha3_512 => None,
+        }
+    }
+
     /// A digest of nothing yet. `CKR_HOST_MEMORY`, for SHA-3 alone.
     pub fn new(hash: Hash) -> Result<Self> {
         Ok(Self(match hash {

@@ -6,6 +6,7 @@ use aes::{Aes128, Aes192, Aes256};
 use cryptoki_sys::{CKR_GENERAL_ERROR, CKR_KEY_SIZE_RANGE};
 use hmac::{KeyInit, Mac, SimpleHmac};
 use sha1::Sha1;
+use sha2::digest::common::hazmat::SerializableState;
 use sha2::{Digest as _, Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};
 use sha3::{Sha3_224, Sha3_256, Sha3_384, Sha3_512};
 
@@ -47,6 +48,32 @@ enum DigestState {
 pub struct Digest(DigestState);
 
 impl Digest {
+    /// What [`Digest::restore`] goes on from, in this process; `None` where it cannot be told.
+    pub fn save(&self) -> Option<Vec<u8>> {
+        Some(each!(DigestState, &self.0, state => state.serialize().to_vec()))
+    }
+
+    /// The digest that [`Digest::save`] saved; `None` for bytes that are none. The caller makes
+    /// sure that they are its own.
+    pub fn restore(hash: Hash, saved: &[u8]) -> Option<Self> {
+        fn of<T: SerializableState>(saved: &[u8]) -> Option<T> {
+            T::deserialize(saved.try_into().ok()?).ok()
+        }
+        Some(Self(match hash {
+            Hash::Sha1 => DigestState::Sha1(of(saved)?),
+            Hash::Sha224 => DigestState::Sha224(of(saved)?),
+            Hash::Sha256 => DigestState::Sha256(of(saved)?),
+            Hash::Sha384 => DigestState::Sha384(of(saved)?),
+            Hash::Sha512 => DigestState::Sha512(of(saved)?),
+            Hash::Sha512_224 => DigestState::Sha512_224(of(saved)?),
+            Hash::Sha512_256 => DigestState::Sha512_256(of(saved)?),
+            Hash::Sha3_224 => DigestState::Sha3_224(of(saved)?),
+            Hash::Sha3_256 => DigestState::Sha3_256(of(saved)?),
+            Hash::Sha3_384 => DigestState::Sha3_384(of(saved)?),
+            Hash::Sha3_512 => DigestState::Sha3_512(of(saved)?),
+        }))
+    }
+
     /// A digest of nothing yet.
     pub fn new(hash: Hash) -> Result<Self> {
         Ok(Self::of(hash))
