@@ -222,7 +222,9 @@ refuse 'delete-object twice' 'not found' as_user node --delete-object --type cer
 # The tool's own test runs
 shows 'test' 'No errors' as_user node --session-rw --test --allow-sw
 shows 'test, hardware mechanisms only' 'No errors' as_user node --test
-shows 'test-ec' '==> OK' as_user node --session-rw --test-ec --id 20 --key-type EC:prime256v1 --allow-sw
+# --test-ec signs with CKM_ECDSA_SHA1.
+{ [[ -z ${NODETOKEN_CONF-} ]] || cat "$NODETOKEN_CONF"; printf '[policy]\nsha1_sign = true\n'; } >sha1.toml
+NODETOKEN_CONF=$PWD/sha1.toml shows 'test-ec' '==> OK' as_user node --session-rw --test-ec --id 20 --key-type EC:prime256v1 --allow-sw
 shows 'moz-cert' '==> OK, successful' \
     as_user node --session-rw --moz-cert outside.crt --id 21 --key-type rsa:2048 --allow-sw
 hides 'test-fork' 'failed|Aborting' p11 --test-fork
