@@ -10,6 +10,7 @@
 
 mod common;
 
+use common::vectors::hex;
 use common::*;
 
 const IV: [u8; 16] = [3; 16];
@@ -61,7 +62,7 @@ fn secret_keys_there_and_back() {
         let rsa = rsa_both(session);
         // The mechanism, whether it tells the length, and the length of what it makes of so many.
         type Made = fn(usize) -> usize;
-        let aes_mechanisms: [(Mech, bool, Made); 5] = [
+        let aes_mechanisms: [(Mech, bool, Made); 9] = [
             (CKM_AES_ECB.into(), false, |len| len.next_multiple_of(16)),
             (Mech::bytes(CKM_AES_CBC, &IV), false, |len| {
                 len.next_multiple_of(16)
@@ -71,8 +72,21 @@ fn secret_keys_there_and_back() {
             }),
             (Mech::ctr(IV, 128), true, |len| len),
             (Mech::gcm(&[7; 12], b"with", 128), true, |len| len + 16),
+            (Mech::ccm_wrap(&[7; 13], 0, b"with", 8), true, |len| len + 8),
+            (CKM_AES_KEY_WRAP.into(), false, |len| {
+                len.next_multiple_of(8) + 8
+            }),
+            (CKM_AES_KEY_WRAP_KWP.into(), true, |len| {
+                len.next_multiple_of(8) + 8
+            }),
+            (CKM_AES_KEY_WRAP_PKCS7.into(), true, |len| {
+                len - len % 8 + 16
+            }),
         ];
-        let rsa_mechanisms: [(Mech, bool, Made); 3] = [
+        let rsa_mechanisms: [(Mech, bool, Made); 4] = [
+            (Mech::rsa_aes(256), true, |len| {
+                256 + len.next_multiple_of(8) + 8
+            }),
             (CKM_RSA_PKCS.into(), true, |_| 256),
             (oaep(), true, |_| 256),
             (CKM_RSA_X_509.into(), false, |_| 256),
@@ -87,6 +101,14 @@ fn secret_keys_there_and_back() {
             for len in [1, 15, 16, 17, 32, 100] {
                 let value: Vec<u8> = (0x51..0x51 + len as u8).collect();
                 let key = secret(session, &value);
+                // RFC 3394 begins with two units of eight bytes.
+                let rfc_3394 = [CKM_AES_KEY_WRAP, CKM_AES_KEY_WRAP_PKCS7].contains(&mechanism.kind);
+                if rfc_3394 && made(len) < 24 {
+                    session
+                        .wrap(mechanism.clone(), wraps, key)
+                        .refused(CKR_KEY_SIZE_RANGE);
+                    continue;
+                }
                 let wrapped = session.wrap(mechanism.clone(), wraps, key).unwrap();
                 assert_eq!(wrapped.len(), made(len), "{mechanism:?}");
                 assert!(len < 15 || !wrapped.windows(len).any(|part| part == value));
@@ -120,6 +142,7 @@ fn private_keys_there_and_back() {
     isolated_on(&[SOFTWARE], |world| {
         let session = world.token().user();
         let aes = aes_both(session);
+        let rsa = rsa_both(session);
         let plain = Template::new()
             .set(CKA_EXTRACTABLE, true)
             .set(CKA_SENSITIVE, false);
@@ -135,11 +158,21 @@ fn private_keys_there_and_back() {
                 .unwrap();
             keys.push((private, CKK_EC, CKA_VALUE));
         }
-        let public = Template::new().set(CKA_EC_PARAMS, Curve::ED25519.params);
-        let (_, private) = session
-            .generate_key_pair(CKM_EC_EDWARDS_KEY_PAIR_GEN, &public, &plain)
-            .unwrap();
-        keys.push((private, CKK_EC_EDWARDS, CKA_VALUE));
+        let x25519: &[u8] = &[6, 3, 0x2b, 0x65, 0x6e];
+        for (mechanism, params, key_type) in [
+            (
+                CKM_EC_EDWARDS_KEY_PAIR_GEN,
+                Curve::ED25519.params,
+                CKK_EC_EDWARDS,
+            ),
+            (CKM_EC_MONTGOMERY_KEY_PAIR_GEN, x25519, CKK_EC_MONTGOMERY),
+        ] {
+            let public = Template::new().set(CKA_EC_PARAMS, params);
+            let (_, private) = session
+                .generate_key_pair(mechanism, &public, &plain)
+                .unwrap();
+            keys.push((private, key_type, CKA_VALUE));
+        }
         for (key, key_type, value) in keys {
             let template = Template::new()
                 .set(CKA_CLASS, CKO_PRIVATE_KEY)
@@ -149,8 +182,17 @@ fn private_keys_there_and_back() {
                 Mech::bytes(CKM_AES_CBC_PAD, &IV),
                 Mech::gcm(&[9; 12], b"", 96),
                 Mech::ctr(IV, 64),
+                CKM_AES_KEY_WRAP.into(),
+                CKM_AES_KEY_WRAP_KWP.into(),
+                CKM_AES_KEY_WRAP_PKCS7.into(),
+                Mech::ccm_wrap(&[7; 13], 0, b"", 16),
+                Mech::rsa_aes(128),
             ] {
-                let wrapped = session.wrap(mechanism.clone(), aes, key).unwrap();
+                let (wraps, aes) = match mechanism.kind {
+                    CKM_RSA_AES_KEY_WRAP => (rsa.public, rsa.private),
+                    _ => (aes, aes),
+                };
+                let wrapped = session.wrap(mechanism.clone(), wraps, key).unwrap();
                 let again = session
                     .unwrap(mechanism.clone(), aes, &wrapped, &template)
                     .unwrap();
@@ -166,9 +208,19 @@ fn private_keys_there_and_back() {
                     .unwrap(mechanism.clone(), aes, &wrapped, &wrong)
                     .refused(CKR_WRAPPED_KEY_INVALID);
                 // No secret key is made of the bytes of a private one.
-                session
-                    .unwrap(mechanism.clone(), aes, &wrapped, &secret_again(None))
-                    .refused(CKR_WRAPPED_KEY_INVALID);
+                if mechanism.kind != CKM_AES_KEY_WRAP {
+                    session
+                        .unwrap(mechanism.clone(), aes, &wrapped, &secret_again(None))
+                        .refused(CKR_WRAPPED_KEY_INVALID);
+                }
+                let last = wrapped.len() - 1;
+                let mut broken = wrapped.clone();
+                broken[last] ^= 1;
+                if mechanism.kind != CKM_AES_CTR && mechanism.kind != CKM_AES_CBC_PAD {
+                    session
+                        .unwrap(mechanism.clone(), aes, &broken, &template)
+                        .refused(CKR_WRAPPED_KEY_INVALID);
+                }
             }
             for mechanism in [CKM_AES_ECB.into(), Mech::bytes(CKM_AES_CBC, &IV)] {
                 session
@@ -240,6 +292,49 @@ fn gcm_gives_nonce_and_tag_beside_the_key() {
             session
                 .wrap(mechanism, aes, key)
                 .refused(CKR_MECHANISM_PARAM_INVALID);
+        }
+    });
+}
+
+/// RFC 3394 4.6, RFC 5649 6.
+#[test]
+fn known_answers() {
+    isolated_on(&[SOFTWARE], |world| {
+        let session = world.token().user();
+        let kek = |value: &str| {
+            let template = aes_template(&hex(value))
+                .set(CKA_WRAP, true)
+                .set(CKA_UNWRAP, true);
+            session.create(&template).unwrap()
+        };
+        let long = kek("000102030405060708090A0B0C0D0E0F101112131415161718191A1B1C1D1E1F");
+        let other = kek("5840df6e29b02af1ab493b705bf16ea1ae8338f4dcc176a8");
+        for (mechanism, kek, value, wrapped) in [
+            (
+                CKM_AES_KEY_WRAP,
+                long,
+                "00112233445566778899AABBCCDDEEFF000102030405060708090A0B0C0D0E0F",
+                "28C9F404C4B810F4CBCCB35CFB87F8263F5786E2D80ED326CBC7F0E71A99F43BFB988B9B7A02DD21",
+            ),
+            (
+                CKM_AES_KEY_WRAP_KWP,
+                other,
+                "c37b7e6492584340bed12207808941155068f738",
+                "138bdeaa9b8fa7fc61f97742e72248ee5ae6ae5360d1ae6a5f54f373fa543b6a",
+            ),
+            (
+                CKM_AES_KEY_WRAP_KWP,
+                other,
+                "466f7250617369",
+                "afbeb0f07dfbf5419200f2ccb50bb24f",
+            ),
+        ] {
+            let (value, wrapped) = (hex(value), hex(wrapped));
+            let key = secret(session, &value);
+            assert_eq!(session.wrap(mechanism, kek, key).unwrap(), wrapped);
+            let again = secret_again(Some(value.len()));
+            let again = session.unwrap(mechanism, kek, &wrapped, &again).unwrap();
+            assert_eq!(session.get(again, CKA_VALUE).unwrap(), value);
         }
     });
 }
