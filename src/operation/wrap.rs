@@ -185,7 +185,7 @@ impl Session {
     fn material(&self, key: &Object) -> Result<Secret> {
         let token = self.slot.token();
         if key.attributes().class() == Some(CKO_SECRET_KEY) {
-            return Secret::copy_of(&*key.secret_key(token)?);
+            return Secret::copy_of(&key.secret_key(token)?);
         }
         let secret = |attribute| key.secret(token, attribute);
         let parts = key::private_parts(key.attributes(), &secret)
@@ -210,7 +210,7 @@ impl Session {
                 engine::Cipher::new(
                     mode,
                     Direction::Encrypt,
-                    &*kek.secret_key(token)?,
+                    &kek.secret_key(token)?,
                     iv(parameter),
                 )
                 .and_then(|mut cipher| cipher.update(&mut text))
@@ -219,7 +219,7 @@ impl Session {
             (Plan::KeyWrapPkcs7, parameter) => {
                 let text = Zeroizing::new(padded_to(SEMIBLOCK, material)?);
                 let iv = Some(iv(parameter)).filter(|iv| !iv.is_empty());
-                engine::key_wrap(false, &*kek.secret_key(token)?, iv, &text)
+                engine::key_wrap(false, &kek.secret_key(token)?, iv, &text)
             }
             (Plan::RsaAesKeyWrap, Parameter::RsaAesKeyWrap { len, scheme }) => {
                 let mut once = Secret::zeroed(*len)?;
@@ -312,7 +312,7 @@ impl Session {
             }
             (Plan::KeyWrapPkcs7, parameter) => {
                 let iv = Some(iv(parameter)).filter(|iv| !iv.is_empty());
-                engine::key_unwrap(false, &*kek.secret_key(token)?, iv, wrapped)
+                engine::key_unwrap(false, &kek.secret_key(token)?, iv, wrapped)
                     .and_then(|text| unpadded(SEMIBLOCK, &text))
             }
             (Plan::RsaAesKeyWrap, Parameter::RsaAesKeyWrap { len, scheme }) => {
