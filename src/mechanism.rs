@@ -2,7 +2,7 @@
 //! C_*Init read it, so that they cannot disagree.
 
 use crate::config::Policy;
-use crate::crypto::{CipherMode, Hash};
+use crate::crypto::{CipherMode, CryptScheme, Hash};
 use crate::error::{Result, fail};
 use cryptoki_sys::*;
 
@@ -49,6 +49,8 @@ pub enum ParameterForm {
     WrapIv,
     /// Four bytes of initial value, or nothing (RFC 5649).
     PaddedWrapIv,
+    /// CK_RSA_AES_KEY_WRAP_PARAMS.
+    RsaAesKeyWrap,
     /// CK_EDDSA_PARAMS or nothing.
     EdDsa,
     /// CK_MAC_GENERAL_PARAMS.
@@ -114,6 +116,13 @@ pub enum Parameter {
         /// Additional authenticated data.
         aad: Vec<u8>,
     },
+    /// CK_RSA_AES_KEY_WRAP_PARAMS.
+    RsaAesKeyWrap {
+        /// Length of the key that is made for one use, in bytes.
+        len: usize,
+        /// How RSA encrypts it.
+        scheme: CryptScheme,
+    },
     /// CK_EDDSA_PARAMS.
     EdDsa {
         /// Ed25519ph.
@@ -174,6 +183,10 @@ pub enum Plan {
         /// RFC 5649 in place of RFC 3394.
         padded: bool,
     },
+    /// AES Key Wrap (RFC 3394) of PKCS#7 padding up to its unit of eight bytes.
+    KeyWrapPkcs7,
+    /// A key that is made for one use, under RSAES-OAEP, and under it what is wrapped (KWP).
+    RsaAesKeyWrap,
 }
 
 /// Key sizes of RSA in bits. Which of them the private half works with, [`Mechanism::under`] says.
@@ -256,9 +269,11 @@ mechanisms! {
     CKM_AES_CBC_PAD,             [CKK_AES], AES_BYTES, CRYPT | WRAP, Iv, Cipher { mode: CipherMode::Cbc, padded: true };
     CKM_AES_CTR,                 [CKK_AES], AES_BYTES, CRYPT | WRAP, Ctr, Cipher { mode: CipherMode::Ctr, padded: false };
     CKM_AES_GCM,                 [CKK_AES], AES_BYTES, CRYPT | WRAP, Gcm, Plan::Gcm;
-    CKM_AES_CCM,                 [CKK_AES], AES_BYTES, CRYPT, Ccm, Plan::Ccm;
+    CKM_AES_CCM,                 [CKK_AES], AES_BYTES, CRYPT | WRAP, Ccm, Plan::Ccm;
     CKM_AES_KEY_WRAP,            [CKK_AES], AES_BYTES, CRYPT | WRAP, WrapIv, KeyWrap { padded: false };
     CKM_AES_KEY_WRAP_KWP,        [CKK_AES], AES_BYTES, CRYPT | WRAP, PaddedWrapIv, KeyWrap { padded: true };
+    CKM_AES_KEY_WRAP_PKCS7,      [CKK_AES], AES_BYTES, WRAP, WrapIv, KeyWrapPkcs7;
+    CKM_RSA_AES_KEY_WRAP,        [CKK_RSA], RSA_BITS, WRAP, RsaAesKeyWrap, Plan::RsaAesKeyWrap;
     CKM_AES_CMAC,                [CKK_AES], AES_BYTES, SIGN, None, Cmac;
     CKM_AES_CMAC_GENERAL,        [CKK_AES], AES_BYTES, SIGN, Length, Cmac;
     CKM_CHACHA20_KEY_GEN,        [CKK_CHACHA20], CHACHA_BYTES, CKF_GENERATE, None, SecretKey;

@@ -275,6 +275,10 @@ fn a_kek_has_no_mechanism_that_tells_of_changes() {
                 Mech::gcm(&[1; 12], b"", 128),
                 Mech::gcm_wrap(&[1; 12], 0, CKG_NO_GENERATE, b"", 128),
                 Mech::gcm_wrap(&[1; 12], 32, CKG_GENERATE, b"", 128),
+                Mech::ccm_wrap(&[1; 13], CKG_NO_GENERATE, b"", 16),
+                Mech::ccm_wrap(&[1; 13], CKG_GENERATE, b"", 8),
+                Mech::bytes(CKM_AES_KEY_WRAP, &[1; 8]),
+                Mech::bytes(CKM_AES_KEY_WRAP_KWP, &[1; 4]),
             ] {
                 session
                     .wrap(chosen, kek, key)
@@ -351,6 +355,68 @@ fn a_public_kek_has_a_private_kek() {
             .unwrap();
         let wrapped = session.wrap(oaep(), mixed, open).unwrap();
         assert_eq!(session.decrypt(oaep(), decrypts, &wrapped).unwrap(), VALUE);
+    });
+}
+
+/// What CKM_RSA_AES_KEY_WRAP makes begins with a key that CKM_RSA_PKCS_OAEP would unwrap to one that
+/// decrypts the rest.
+#[test]
+fn the_key_for_one_use_stays_inside() {
+    let steps = |session: Session, public: &Template| {
+        let target = victim(session);
+        let public = rsa_public(2048).set(CKA_WRAP, true).with(public);
+        let (public, private) = session
+            .generate_key_pair(CKM_RSA_PKCS_KEY_PAIR_GEN, &public, &roles(&[CKA_UNWRAP]))
+            .unwrap();
+        let wrapped = session.wrap(Mech::rsa_aes(256), public, target)?;
+        let (first, rest) = wrapped.split_at(256);
+        let once = wished(&roles(&[CKA_DECRYPT]));
+        let oaep = Mech::oaep(CKM_SHA256, CKG_MGF1_SHA256, b"");
+        let once = session.unwrap(oaep, private, first, &once)?;
+        session.decrypt(CKM_AES_KEY_WRAP_KWP, once, rest)
+    };
+    isolated_on(&[SOFTWARE], |world| {
+        let session = world.token().user();
+        steps(session, &Template::new()).refused(CKR_MECHANISM_INVALID);
+        let bound = CKM_RSA_AES_KEY_WRAP.to_ne_bytes();
+        let bound = Template::new().set(CKA_ALLOWED_MECHANISMS, &bound);
+        steps(session, &bound).refused(CKR_MECHANISM_INVALID);
+        // Bound to it, it carries.
+        let target = victim(session);
+        let public = rsa_public(2048).set(CKA_WRAP, true).with(&bound);
+        let (public, private) = session
+            .generate_key_pair(CKM_RSA_PKCS_KEY_PAIR_GEN, &public, &roles(&[CKA_UNWRAP]))
+            .unwrap();
+        let wrapped = session.wrap(Mech::rsa_aes(128), public, target).unwrap();
+        let again = session
+            .unwrap(
+                Mech::rsa_aes(128),
+                private,
+                &wrapped,
+                &wished(&Template::new()),
+            )
+            .unwrap();
+        session
+            .get(again, CKA_VALUE)
+            .refused(CKR_ATTRIBUTE_SENSITIVE);
+    });
+}
+
+#[test]
+fn an_open_token_shows_the_key_for_one_use() {
+    open(|session| {
+        let target = victim(session);
+        let public = rsa_public(2048).set(CKA_WRAP, true);
+        let (public, private) = session
+            .generate_key_pair(CKM_RSA_PKCS_KEY_PAIR_GEN, &public, &roles(&[CKA_UNWRAP]))
+            .unwrap();
+        let wrapped = session.wrap(Mech::rsa_aes(256), public, target).unwrap();
+        let (first, rest) = wrapped.split_at(256);
+        let oaep = Mech::oaep(CKM_SHA256, CKG_MGF1_SHA256, b"");
+        let once = wished(&roles(&[CKA_DECRYPT]));
+        let once = session.unwrap(oaep, private, first, &once).unwrap();
+        let shown = session.decrypt(CKM_AES_KEY_WRAP_KWP, once, rest);
+        assert_eq!(shown.unwrap(), VALUE);
     });
 }
 

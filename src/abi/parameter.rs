@@ -1,6 +1,7 @@
 //! Reading the parameters of mechanisms: structures that point to more of the caller's memory.
 
 use super::input;
+use crate::crypto::CryptScheme;
 use crate::error::{Error, Result, fail};
 use crate::mechanism::{self, Parameter, ParameterForm};
 use crate::memory;
@@ -105,6 +106,7 @@ impl Given {
                 }
                 ParameterForm::WrapIv => Ok(Parameter::Iv(self.read::<[u8; 8]>()?.to_vec())),
                 ParameterForm::PaddedWrapIv => Ok(Parameter::Iv(self.read::<[u8; 4]>()?.to_vec())),
+                ParameterForm::RsaAesKeyWrap => rsa_aes(self.read()?),
                 ParameterForm::EdDsa if self.is_absent() => Ok(Parameter::None),
                 ParameterForm::EdDsa => eddsa(self.read()?),
             }
@@ -158,6 +160,26 @@ fn pss(given: CK_RSA_PKCS_PSS_PARAMS) -> Result<Parameter> {
 }
 
 /// # Safety
+/// The parameters of OAEP and what they point to are readable.
+unsafe fn rsa_aes(given: CK_RSA_AES_KEY_WRAP_PARAMS) -> Result<Parameter> {
+    if !matches!(given.ulAESKeyBits, 128 | 192 | 256) {
+        return Err(invalid("ulAESKeyBits is not 128, 192 or 256"));
+    }
+    let pointer = given.pOAEPParams;
+    // SAFETY: the caller's word; the structure is looked up first.
+    let read = input::check_nested(pointer, 1).and_then(|_| unsafe { input::structure(pointer) });
+    let read = read.map_err(|error| error.with_rv(CKR_MECHANISM_PARAM_INVALID))?;
+    // SAFETY: the caller's word.
+    match unsafe { oaep(read) }? {
+        Parameter::Oaep { hash, mgf, label } => Ok(Parameter::RsaAesKeyWrap {
+            len: given.ulAESKeyBits as usize / 8,
+            scheme: CryptScheme::RsaOaep { hash, mgf, label },
+        }),
+        _ => Err(invalid("pOAEPParams are no parameters of OAEP")),
+    }
+}
+
+/// # Safety
 /// The label is readable.
 unsafe fn oaep(given: CK_RSA_PKCS_OAEP_PARAMS) -> Result<Parameter> {
     let hash = mechanism::hash_of(given.hashAlg).ok_or_else(|| invalid("hashAlg is not known"))?;
@@ -203,13 +225,18 @@ unsafe fn gcm(given: CK_GCM_PARAMS) -> Result<Parameter> {
     Ok(Parameter::Gcm { iv, aad, tag })
 }
 
+/// Length of a tag in bytes (SP 800-38C A.1).
+pub(super) fn ccm_tag(len: CK_ULONG) -> Result<usize> {
+    match len {
+        4 | 6 | 8 | 10 | 12 | 14 | 16 => Ok(len as usize),
+        _ => Err(invalid("ulMACLen is not 4, 6, 8, 10, 12, 14 or 16")),
+    }
+}
+
 /// # Safety
 /// Nonce and additional data are readable.
 unsafe fn ccm(given: CK_CCM_PARAMS) -> Result<Parameter> {
-    // SP 800-38C A.1.
-    if !matches!(given.ulMACLen, 4 | 6 | 8 | 10 | 12 | 14 | 16) {
-        return Err(invalid("ulMACLen is not 4, 6, 8, 10, 12, 14 or 16"));
-    }
+    let tag = ccm_tag(given.ulMACLen)?;
     if !(7..=13).contains(&given.ulNonceLen) {
         return Err(invalid("ulNonceLen is not between 7 and 13"));
     }
@@ -221,7 +248,7 @@ unsafe fn ccm(given: CK_CCM_PARAMS) -> Result<Parameter> {
         len: given.ulDataLen.try_into().unwrap_or(usize::MAX),
         nonce,
         aad,
-        tag: given.ulMACLen as usize,
+        tag,
     })
 }
 

@@ -242,8 +242,8 @@ impl Roles {
         if !own_nonce {
             return fail!(
                 CKR_MECHANISM_PARAM_INVALID,
-                "a key that only wraps takes no nonce or initial value of the caller's: give \
-                 CKG_GENERATE with ulIvFixedBits 0, or no parameter ([policy] roles)"
+                "a key that only wraps takes no nonce or initial value of the caller's, nor a tag below 96 \
+                 bits: give CKG_GENERATE with no fixed bits, or no parameter ([policy] roles)"
             );
         }
         Ok(())

@@ -219,7 +219,7 @@ impl Blocks {
         collect(&mut plain, data)?;
         engine::Cipher::new(self.mode, self.direction, &self.key, &self.chain)?
             .update(&mut plain)?;
-        let stays = plain.len().saturating_sub(padding_len(&plain)?);
+        let stays = plain.len().saturating_sub(padding_len(BLOCK, &plain)?);
         plain.truncate(stays);
         Ok(std::mem::take(&mut *plain))
     }
@@ -249,14 +249,15 @@ impl Counter {
     }
 }
 
-/// Length of the PKCS#7 padding (RFC 5652 6.3), found without a branch on its bytes.
+/// Length of the PKCS#7 padding up to so many bytes (RFC 5652 6.3), found without a branch on them.
 /// `CKR_ENCRYPTED_DATA_INVALID`.
-pub(super) fn padding_len(plain: &[u8]) -> Result<usize> {
+pub(super) fn padding_len(unit: usize, plain: &[u8]) -> Result<usize> {
     let refused = || Error::new(CKR_ENCRYPTED_DATA_INVALID, "the padding is not right");
-    let block = plain.last_chunk::<BLOCK>().ok_or_else(refused)?;
-    let [.., padding] = *block;
-    let mut good = !padding.ct_eq(&0) & !padding.ct_gt(&(BLOCK as u8));
-    for (from_end, byte) in (0u8..).zip(block.iter().rev()) {
+    let last = plain.len().checked_sub(unit).and_then(|at| plain.get(at..));
+    let last = last.ok_or_else(refused)?;
+    let padding = *last.last().ok_or_else(refused)?;
+    let mut good = !padding.ct_eq(&0) & !padding.ct_gt(&(unit as u8));
+    for (from_end, byte) in (0u8..).zip(last.iter().rev()) {
         let is_padding = padding.ct_gt(&from_end);
         good &= !is_padding | byte.ct_eq(&padding);
     }

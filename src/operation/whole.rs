@@ -165,7 +165,7 @@ impl Whole {
         fail!(rv, "{input} bytes where ulDataLen lets expect {expected}")
     }
 
-    fn seal(&self, input: &[u8]) -> Result<Vec<u8>> {
+    pub(super) fn seal(&self, input: &[u8]) -> Result<Vec<u8>> {
         let key = &self.key;
         match &self.how {
             How::Gcm { iv, aad, tag } => engine::gcm_seal(key, iv, aad, *tag, input),
@@ -177,7 +177,7 @@ impl Whole {
         }
     }
 
-    fn open(&self, input: &[u8]) -> Result<Secret> {
+    pub(super) fn open(&self, input: &[u8]) -> Result<Secret> {
         let key = &self.key;
         match &self.how {
             How::Gcm { iv, aad, tag } => engine::gcm_open(key, iv, aad, *tag, input),

@@ -3,6 +3,7 @@
 //! What may be wrapped under what is said in [`roles`](crate::attribute::roles); here is what the
 //! standard says, and the work.
 
+use super::whole::{How, Whole};
 use super::{Answer, Room, afford_object, check_usage};
 use crate::attribute::{self, Attributes, Birth, Template, nested};
 use crate::complete::{complete_private, complete_secret, note_birth};
@@ -16,8 +17,13 @@ use crate::session::Session;
 use crate::token::NewObject;
 use cryptoki_sys::*;
 use std::sync::Arc;
+use zeroize::Zeroizing;
 
 const BLOCK: usize = 16;
+/// Shortest tag in bytes that tells a KEK what it has carried (SP 800-38D 5.2.1.2).
+const SHORTEST_TAG: usize = 12;
+/// The unit of AES Key Wrap.
+const SEMIBLOCK: usize = 8;
 
 /// A mechanism with its parameter.
 #[derive(Debug)]
@@ -46,9 +52,10 @@ fn fit(plan: Plan) -> Fit {
     match plan {
         Plan::RsaRaw => Fit::Front,
         Plan::Cipher {
-            mode,
+            mode: CipherMode::Ecb | CipherMode::Cbc,
             padded: false,
-        } if mode != CipherMode::Ctr => Fit::Behind(BLOCK),
+        } => Fit::Behind(BLOCK),
+        Plan::KeyWrap { padded: false } => Fit::Behind(SEMIBLOCK),
         _ => Fit::Exact,
     }
 }
@@ -114,8 +121,11 @@ impl Session {
                 "a key with CKA_ALWAYS_AUTHENTICATE cannot unwrap: there is no moment to give the PIN"
             );
         }
+        // A shorter tag is guessed in hours.
+        let short = matches!(&how.parameter, Parameter::Ccm { tag, .. } if *tag < SHORTEST_TAG);
+        let own = how.own_nonce && !short;
         self.roles()
-            .check_kek_use(kek.attributes(), how.mechanism, how.own_nonce)?;
+            .check_kek_use(kek.attributes(), how.mechanism, own)?;
         Ok((row, kek))
     }
 
@@ -175,7 +185,7 @@ impl Session {
     fn material(&self, key: &Object) -> Result<Secret> {
         let token = self.slot.token();
         if key.attributes().class() == Some(CKO_SECRET_KEY) {
-            return Secret::copy_of(&*key.secret_key(token)?);
+            return Secret::copy_of(&key.secret_key(token)?);
         }
         let secret = |attribute| key.secret(token, attribute);
         let parts = key::private_parts(key.attributes(), &secret)
@@ -188,30 +198,47 @@ impl Session {
         row: &Mechanism,
         how: &Wrapping,
         kek: &Object,
-        material: &Secret,
+        material: &[u8],
     ) -> Result<Vec<u8>> {
         let token = self.slot.token();
         let sealed = match (row.plan, &how.parameter) {
             (Plan::Cipher { mode, padded }, parameter) => {
-                let mut text = memory::buffer(material.len().saturating_add(BLOCK))?;
-                text.extend_from_slice(material);
-                if padded {
-                    let padding = BLOCK - text.len() % BLOCK;
-                    text.resize(text.len() + padding, padding as u8);
+                let mut text = match padded {
+                    true => padded_to(BLOCK, material)?,
+                    false => memory::copy(material)?,
+                };
+                engine::Cipher::new(
+                    mode,
+                    Direction::Encrypt,
+                    &kek.secret_key(token)?,
+                    iv(parameter),
+                )
+                .and_then(|mut cipher| cipher.update(&mut text))
+                .map(|()| text)
+            }
+            (Plan::KeyWrapPkcs7, parameter) => {
+                let text = Zeroizing::new(padded_to(SEMIBLOCK, material)?);
+                let iv = Some(iv(parameter)).filter(|iv| !iv.is_empty());
+                engine::key_wrap(false, &kek.secret_key(token)?, iv, &text)
+            }
+            (Plan::RsaAesKeyWrap, Parameter::RsaAesKeyWrap { len, scheme }) => {
+                let mut once = Secret::zeroed(*len)?;
+                engine::random(&mut once)?;
+                let mut sealed = kek.public_key()?.encrypt(scheme, &once)?;
+                engine::key_wrap(true, &once, None, material).map(|wrapped| {
+                    sealed.extend(wrapped);
+                    sealed
+                })
+            }
+            (plan, parameter) => match How::new(plan, parameter.clone()) {
+                Some(cipher) => {
+                    Whole::new(Direction::Encrypt, kek.secret_key(token)?, cipher).seal(material)
                 }
-                let key = kek.secret_key(token)?;
-                let cipher = engine::Cipher::new(mode, Direction::Encrypt, &key, iv(parameter));
-                cipher
-                    .and_then(|mut cipher| cipher.update(&mut text))
-                    .map(|()| text)
-            }
-            (Plan::Gcm, Parameter::Gcm { iv, aad, tag }) => {
-                engine::gcm_seal(&*kek.secret_key(token)?, iv, aad, *tag, material)
-            }
-            (plan, parameter) => {
-                let scheme = scheme(plan, parameter).ok_or_else(|| cannot(row))?;
-                kek.public_key()?.encrypt(&scheme, material)
-            }
+                None => {
+                    let scheme = scheme(plan, parameter).ok_or_else(|| cannot(row))?;
+                    kek.public_key()?.encrypt(&scheme, material)
+                }
+            },
         };
         sealed.map_err(renamed(CKR_DATA_LEN_RANGE, CKR_KEY_SIZE_RANGE))
     }
@@ -279,17 +306,42 @@ impl Session {
                 engine::Cipher::new(mode, Direction::Decrypt, &key, iv(parameter))
                     .and_then(|mut cipher| cipher.update(&mut text))
                     .and_then(|()| match padded {
-                        true => unpadded(&text),
+                        true => unpadded(BLOCK, &text),
                         false => Ok(text),
                     })
             }
-            (Plan::Gcm, Parameter::Gcm { iv, aad, tag }) => {
-                engine::gcm_open(&*kek.secret_key(token)?, iv, aad, *tag, wrapped)
+            (Plan::KeyWrapPkcs7, parameter) => {
+                let iv = Some(iv(parameter)).filter(|iv| !iv.is_empty());
+                engine::key_unwrap(false, &kek.secret_key(token)?, iv, wrapped)
+                    .and_then(|text| unpadded(SEMIBLOCK, &text))
             }
-            (plan, parameter) => {
-                let scheme = scheme(plan, parameter).ok_or_else(|| cannot(row))?;
-                kek.private_key(token)?.decrypt(&scheme, wrapped)
+            (Plan::RsaAesKeyWrap, Parameter::RsaAesKeyWrap { len, scheme }) => {
+                let (once, rest) = wrapped.split_at_checked(kek.size().1).ok_or_else(|| {
+                    Error::new(CKR_WRAPPED_KEY_LEN_RANGE, "shorter than the RSA modulus")
+                })?;
+                // Which of the two parts is wrong is nobody's business.
+                let unwrap = |once: Secret| match once.len() == *len {
+                    true => engine::key_unwrap(true, &once, None, rest),
+                    false => Err(Error::new(CKR_WRAPPED_KEY_INVALID, "")),
+                };
+                let once = kek.private_key(token)?.decrypt(scheme, once);
+                once.and_then(unwrap).map_err(|error| match error.rv() {
+                    CKR_ENCRYPTED_DATA_INVALID | CKR_WRAPPED_KEY_INVALID => Error::new(
+                        CKR_WRAPPED_KEY_INVALID,
+                        "the wrapped key is not what CKM_RSA_AES_KEY_WRAP makes for this key",
+                    ),
+                    _ => error,
+                })
             }
+            (plan, parameter) => match How::new(plan, parameter.clone()) {
+                Some(cipher) => {
+                    Whole::new(Direction::Decrypt, kek.secret_key(token)?, cipher).open(wrapped)
+                }
+                None => {
+                    let scheme = scheme(plan, parameter).ok_or_else(|| cannot(row))?;
+                    kek.private_key(token)?.decrypt(&scheme, wrapped)
+                }
+            },
         };
         opened
             .map_err(renamed(CKR_ENCRYPTED_DATA_INVALID, CKR_WRAPPED_KEY_INVALID))
@@ -338,14 +390,29 @@ fn wrapped_len(row: &Mechanism, how: &Wrapping, kek: &Object, len: usize) -> Res
     match (row.plan, &how.parameter) {
         (Plan::Cipher { padded: true, .. }, _) => Ok(len - len % BLOCK + BLOCK),
         (Plan::Cipher { .. }, _) => Ok(len),
-        (Plan::Gcm, Parameter::Gcm { tag, .. }) => Ok(len + tag),
+        (Plan::Gcm, Parameter::Gcm { tag, .. }) | (Plan::Ccm, Parameter::Ccm { tag, .. }) => {
+            Ok(len + tag)
+        }
+        (Plan::KeyWrap { .. }, _) => Ok(len.next_multiple_of(SEMIBLOCK) + SEMIBLOCK),
+        (Plan::KeyWrapPkcs7, _) => Ok(len - len % SEMIBLOCK + 2 * SEMIBLOCK),
+        (Plan::RsaAesKeyWrap, _) => Ok(kek.size().1 + len.next_multiple_of(SEMIBLOCK) + SEMIBLOCK),
         _ => Ok(kek.size().1),
     }
 }
 
+/// With PKCS #7 padding (RFC 5652 6.3).
+fn padded_to(unit: usize, text: &[u8]) -> Result<Vec<u8>> {
+    let padding = unit - text.len() % unit;
+    let mut padded = memory::buffer(text.len() + padding)?;
+    padded.extend_from_slice(text);
+    padded.resize(text.len() + padding, padding as u8);
+    Ok(padded)
+}
+
 /// Takes PKCS #7 padding off.
-fn unpadded(text: &[u8]) -> Result<Secret> {
-    let stays = text.len().saturating_sub(super::cipher::padding_len(text)?);
+fn unpadded(unit: usize, text: &[u8]) -> Result<Secret> {
+    let padding = super::cipher::padding_len(unit, text)?;
+    let stays = text.len().saturating_sub(padding);
     Secret::copy_of(text.get(..stays).unwrap_or_default())
 }
 
@@ -378,10 +445,9 @@ fn recovered_private(plan: Plan, attributes: Attributes, material: &[u8]) -> Res
     let der = match fit(plan) {
         Fit::Behind(unit) => {
             let len = pkcs8::der_len(material).unwrap_or_default();
-            let (der, padding) = material.split_at_checked(len).unwrap_or((material, &[]));
-            match padding.len() < unit && padding.iter().all(|byte| *byte == 0) {
-                true => der,
-                false => material,
+            match material.get(..len) {
+                Some(der) if material.len() - len < unit && is_zero(material, len) => der,
+                _ => material,
             }
         }
         _ => material,
@@ -410,6 +476,12 @@ fn fits(key_type: Option<CK_KEY_TYPE>, len: usize) -> bool {
     }
 }
 
+/// Whether what stands behind so many bytes is what a mechanism fills up with.
+fn is_zero(material: &[u8], len: usize) -> bool {
+    let behind = material.get(len..).unwrap_or_default();
+    behind.iter().all(|byte| *byte == 0)
+}
+
 /// The value of a secret key, without what the mechanism filled up with (5.18.4, CKA_VALUE_LEN).
 fn cut(plan: Plan, attributes: &Attributes, material: &[u8]) -> Result<Secret> {
     let wanted = attributes
@@ -434,7 +506,7 @@ fn cut(plan: Plan, attributes: &Attributes, material: &[u8]) -> Result<Secret> {
     };
     let value = match filled {
         Fit::Exact if more == 0 => Some(material),
-        Fit::Behind(unit) if more < unit => material.get(..len),
+        Fit::Behind(unit) if more < unit && is_zero(material, len) => material.get(..len),
         Fit::Front => material.get(more..),
         _ => None,
     };

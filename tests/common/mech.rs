@@ -130,6 +130,45 @@ impl Mech {
         Self::structure(CKM_AES_GCM, parameters, vec![iv, aad])
     }
 
+    /// For C_WrapKey, with a nonce of the caller's.
+    pub fn ccm_wrap(nonce: &[u8], generator: CK_ULONG, aad: &[u8], tag: CK_ULONG) -> Self {
+        let (nonce, aad) = (nonce.to_vec(), aad.to_vec());
+        let parameters = CK_CCM_WRAP_PARAMS {
+            ulDataLen: 0,
+            pNonce: pointer(&nonce),
+            ulNonceLen: nonce.len() as CK_ULONG,
+            ulNonceFixedBits: 0,
+            nonceGenerator: generator,
+            pAAD: pointer(&aad),
+            ulAADLen: aad.len() as CK_ULONG,
+            ulMACLen: tag,
+        };
+        Self::structure(CKM_AES_CCM, parameters, vec![nonce, aad])
+    }
+
+    /// CKM_RSA_AES_KEY_WRAP with OAEP of SHA-256.
+    pub fn rsa_aes(bits: CK_ULONG) -> Self {
+        let oaep = CK_RSA_PKCS_OAEP_PARAMS {
+            hashAlg: CKM_SHA256,
+            mgf: CKG_MGF1_SHA256,
+            source: CKZ_DATA_SPECIFIED,
+            pSourceData: null_mut(),
+            ulSourceDataLen: 0,
+        };
+        let bytes = unsafe {
+            std::slice::from_raw_parts(
+                (&raw const oaep).cast::<u8>(),
+                size_of::<CK_RSA_PKCS_OAEP_PARAMS>(),
+            )
+        };
+        let bytes = bytes.to_vec();
+        let parameters = CK_RSA_AES_KEY_WRAP_PARAMS {
+            ulAESKeyBits: bits,
+            pOAEPParams: bytes.as_ptr().cast_mut().cast(),
+        };
+        Self::structure(CKM_RSA_AES_KEY_WRAP, parameters, vec![bytes])
+    }
+
     /// For C_WrapKeyAuthenticated. Nonce and tag are written into this mechanism.
     pub fn gcm_message(iv: &[u8], generator: CK_ULONG, tag: &[u8]) -> Self {
         let (iv, tag) = (iv.to_vec(), tag.to_vec());

@@ -49,7 +49,7 @@ pub use module::{Module, Refused, Rv};
 pub use process::{World, isolated, isolated_on, set};
 pub use session::Session;
 pub use swtpm::Swtpm;
-pub use template::{Template, Value};
+pub use template::{Template, Value, array};
 pub use token::{
     CARD, Keys, Kind, OTHER_SO_PIN, OTHER_USER_PIN, SO_PIN, SOFTWARE, STORED, TPM, Token, USER_PIN,
     WRONG_PIN, WRONG_SO_PIN,

@@ -91,3 +91,9 @@ impl Template {
             .collect()
     }
 }
+
+/// Attributes as the value of one that is a template itself; it points where they point.
+pub fn array(attributes: &[CK_ATTRIBUTE]) -> Vec<u8> {
+    let bytes = attributes.as_ptr().cast::<u8>();
+    unsafe { std::slice::from_raw_parts(bytes, size_of_val(attributes)) }.to_vec()
+}

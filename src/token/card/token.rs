@@ -202,6 +202,7 @@ impl Token for CardToken {
                 | Plan::RsaPkcs1(_)
                 | Plan::RsaPss(_)
                 | Plan::RsaOaep
+                | Plan::RsaAesKeyWrap
                 | Plan::RsaRaw
                 | Plan::EcPair
                 | Plan::Ecdsa(_)

@@ -144,9 +144,12 @@ impl Keeper for TpmKeeper {
             })
         };
         match row.plan {
-            Plan::RsaPair | Plan::RsaPkcs1(_) | Plan::RsaPss(_) | Plan::RsaOaep | Plan::RsaRaw => {
-                in_chip(abilities.rsa_bits)
-            }
+            Plan::RsaPair
+            | Plan::RsaPkcs1(_)
+            | Plan::RsaPss(_)
+            | Plan::RsaOaep
+            | Plan::RsaAesKeyWrap
+            | Plan::RsaRaw => in_chip(abilities.rsa_bits),
             Plan::EcPair | Plan::Ecdsa(_) => in_chip(if abilities.p384 {
                 Curve::P384.bits()
             } else {
@@ -156,7 +159,11 @@ impl Keeper for TpmKeeper {
             Plan::SecretKey | Plan::Digest(_) | Plan::Hmac(_) | Plan::Cipher { .. } | Plan::Gcm => {
                 Some(*row)
             }
-            Plan::Cmac | Plan::Ccm | Plan::ChaCha20Poly1305 | Plan::KeyWrap { .. } => Some(*row),
+            Plan::Cmac
+            | Plan::Ccm
+            | Plan::ChaCha20Poly1305
+            | Plan::KeyWrap { .. }
+            | Plan::KeyWrapPkcs7 => Some(*row),
         }
     }
 
