@@ -1,4 +1,4 @@
-//! Entries that came with PKCS#11 3.0 and 3.2: interfaces, messages, encapsulation, and more.
+//! Entries that came with PKCS#11 3.0 and 3.2: interfaces, messages, and more.
 
 use super::{entries, input, not_supported, output, parameter, session};
 use crate::memory;
@@ -252,34 +252,6 @@ entries! {
     /// 5.15.10.
     fn C_VerifySignatureFinal(
         session: CK_SESSION_HANDLE,
-    ) {
-        not_supported(session)
-    }
-
-    /// 5.18.8.
-    fn C_EncapsulateKey(
-        session: CK_SESSION_HANDLE,
-        _mechanism: *mut CK_MECHANISM,
-        _public_key: CK_OBJECT_HANDLE,
-        _template: *mut CK_ATTRIBUTE,
-        _count: CK_ULONG,
-        _ciphertext: *mut CK_BYTE,
-        _ciphertext_len: *mut CK_ULONG,
-        _key: *mut CK_OBJECT_HANDLE,
-    ) {
-        not_supported(session)
-    }
-
-    /// 5.18.9.
-    fn C_DecapsulateKey(
-        session: CK_SESSION_HANDLE,
-        _mechanism: *mut CK_MECHANISM,
-        _private_key: CK_OBJECT_HANDLE,
-        _template: *mut CK_ATTRIBUTE,
-        _count: CK_ULONG,
-        _ciphertext: *mut CK_BYTE,
-        _ciphertext_len: CK_ULONG,
-        _key: *mut CK_OBJECT_HANDLE,
     ) {
         not_supported(session)
     }

@@ -1,8 +1,9 @@
 //! Private keys as PKCS #8 PrivateKeyInfo (RFC 5958), the form in which they are wrapped
 //! (PKCS#11 3.2 section 6.7): RSA as in RFC 8017 A.1.2, EC as in RFC 5915 with the curve in the
-//! algorithm identifier, Ed25519 as in RFC 8410.
+//! algorithm identifier, Ed25519 and X25519 as in RFC 8410.
 
-use super::{EC_PUBLIC_KEY, ED25519, RSA_ENCRYPTION, curve_of, curve_oid, encoding};
+use super::encoding;
+use super::info::{EC_PUBLIC_KEY, ED25519, RSA_ENCRYPTION, X25519, curve_of, curve_oid};
 use crate::crypto::{Crt, PrivateParts, PublicParts, SecretParts, engine, left_pad};
 use crate::error::{Error, Result, fail};
 use crate::memory::Secret;
@@ -83,6 +84,9 @@ pub fn encode(parts: &PrivateParts) -> Result<Secret> {
         (PublicParts::Ed25519(_), SecretParts::Ed25519 { seed }) => {
             info(ED25519, None, &curve_private_key(seed)?)
         }
+        (PublicParts::X25519(_), SecretParts::X25519 { scalar }) => {
+            info(X25519, None, &curve_private_key(scalar)?)
+        }
         _ => fail!(
             CKR_KEY_NOT_WRAPPABLE,
             "a key without all of its values has no PKCS #8 form (6.7)"
@@ -162,6 +166,17 @@ pub fn decode(bytes: &[u8]) -> Result<(CK_KEY_TYPE, PrivateParts)> {
                 PrivateParts {
                     public: PublicParts::Ed25519(engine::ed25519_public(&seed)?),
                     secret: SecretParts::Ed25519 { seed },
+                },
+            ))
+        }
+        X25519 => {
+            let scalar = <&OctetStringRef>::from_der(key).map_err(malformed)?;
+            let scalar = Secret::copy_of(scalar.as_bytes())?;
+            Ok((
+                CKK_EC_MONTGOMERY,
+                PrivateParts {
+                    public: PublicParts::X25519(engine::x25519_public(&scalar)?),
+                    secret: SecretParts::X25519 { scalar },
                 },
             ))
         }
