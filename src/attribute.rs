@@ -137,6 +137,7 @@ const ON_COPY: u16 = note(14);
 
 const RSA: &[CK_KEY_TYPE] = &[CKK_RSA];
 const EC: &[CK_KEY_TYPE] = &[CKK_EC, CKK_EC_EDWARDS, CKK_EC_MONTGOMERY];
+const LATTICE: &[CK_KEY_TYPE] = &[CKK_ML_DSA, CKK_ML_KEM];
 const SYMMETRIC: &[CK_KEY_TYPE] = &[
     CKK_AES,
     CKK_GENERIC_SECRET,
@@ -223,6 +224,8 @@ rules! {
     CKA_VERIFY_RECOVER,    Bool,  PUBLIC,  &[], N8, Usage;
     CKA_WRAP,              Bool,  PUBLIC | SECRET,  &[], N8, Usage;
     CKA_UNWRAP,            Bool,  PRIVATE | SECRET, &[], N8, Usage;
+    CKA_ENCAPSULATE,       Bool,  PUBLIC,  &[], N8, Usage;
+    CKA_DECAPSULATE,       Bool,  PRIVATE, &[], N8, Usage;
     // Secrecy (4.9, 4.10).
     CKA_SENSITIVE,         Bool,  PRIVATE, &[], N8 | N11, True;
     CKA_SENSITIVE,         Bool,  SECRET,  &[], N8 | N11, False;
@@ -253,6 +256,12 @@ rules! {
     CKA_EC_POINT,          Bytes, PUBLIC,  EC, N1 | N4, Absent;
     CKA_EC_POINT,          Bytes, PRIVATE, EC, N4 | N6, Absent;
     CKA_VALUE,             Bytes, PRIVATE, EC, N1 | N4 | N6 | N7, Absent;
+    // ML-DSA and ML-KEM keys (the sections of that name). A private key has a seed, a value or both.
+    CKA_PARAMETER_SET,     Ulong, PUBLIC,  LATTICE, N1 | N3, Absent;
+    CKA_PARAMETER_SET,     Ulong, PRIVATE, LATTICE, N1 | N4 | N6, Absent;
+    CKA_VALUE,             Bytes, PUBLIC,  LATTICE, N1 | N4, Absent;
+    CKA_SEED,              Bytes, PRIVATE, LATTICE, N4 | N6 | N7, Absent;
+    CKA_VALUE,             Bytes, PRIVATE, LATTICE, N4 | N6 | N7, Absent;
     // Secret keys (6.8, 6.13).
     CKA_VALUE,             Bytes, SECRET,  SYMMETRIC, N1 | N4 | N6 | N7, Absent;
     CKA_VALUE_LEN,         Ulong, SECRET,  SYMMETRIC, N2 | N3, Absent;
@@ -287,6 +296,7 @@ fn can_be_used(key_type: CK_KEY_TYPE, attribute: CK_ATTRIBUTE_TYPE) -> bool {
         CKK_EC => matches!(attribute, CKA_SIGN | CKA_VERIFY | CKA_DERIVE),
         CKK_EC_EDWARDS => matches!(attribute, CKA_SIGN | CKA_VERIFY),
         CKK_EC_MONTGOMERY => matches!(attribute, CKA_DERIVE),
+        CKK_ML_KEM => matches!(attribute, CKA_ENCAPSULATE | CKA_DECAPSULATE),
         CKK_AES => matches!(attribute, CKA_ENCRYPT | CKA_DECRYPT | CKA_SIGN | CKA_VERIFY),
         CKK_CHACHA20 => matches!(attribute, CKA_ENCRYPT | CKA_DECRYPT),
         CKK_GENERIC_SECRET => matches!(attribute, CKA_SIGN | CKA_VERIFY | CKA_DERIVE),
@@ -586,7 +596,9 @@ fn settle(
 fn check_key_type(class: CK_OBJECT_CLASS, key_type: CK_KEY_TYPE) -> Result<()> {
     let known = match class {
         CKO_SECRET_KEY => SYMMETRIC.contains(&key_type),
-        _ => RSA.contains(&key_type) || EC.contains(&key_type),
+        _ => [RSA, EC, LATTICE]
+            .iter()
+            .any(|types| types.contains(&key_type)),
     };
     if known {
         Ok(())

@@ -2,45 +2,22 @@
 
 use crate::attribute::Attributes;
 use crate::crypto::{
-    Crt, CryptScheme, Curve, KeySpec, PrivateParts, PublicParts, SecretParts, SignScheme, engine,
-    left_pad, trim,
+    Crt, CryptScheme, KeySpec, MlDsaSet, MlKemSet, PrivateParts, PublicParts, SecretParts,
+    SignScheme, engine, left_pad, trim,
 };
 use crate::error::{Error, Result, fail};
 use crate::memory::Secret;
 use crate::token::{KeyPair, PrivateKey};
 use cryptoki_sys::*;
-use der::asn1::{ObjectIdentifier, OctetStringRef, PrintableStringRef, UintRef};
-use der::{AnyRef, Decode, Encode, Sequence};
-use spki::{AlgorithmIdentifierRef, SubjectPublicKeyInfoOwned, SubjectPublicKeyInfoRef};
+use der::asn1::{ObjectIdentifier, OctetStringRef, PrintableStringRef};
+use der::{Decode, Encode};
+use info::{ED25519, X25519, curve_of, curve_oid};
+use spki::SubjectPublicKeyInfoOwned;
 
+mod info;
 pub mod pkcs8;
 
-const RSA_ENCRYPTION: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.113549.1.1.1");
-const EC_PUBLIC_KEY: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.2.840.10045.2.1");
-const ED25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.112");
-const X25519: ObjectIdentifier = ObjectIdentifier::new_unwrap("1.3.101.110");
-
-/// The object identifier of a curve (RFC 5480 2.1.1.1).
-const fn curve_oid(curve: Curve) -> ObjectIdentifier {
-    match curve {
-        Curve::P256 => ObjectIdentifier::new_unwrap("1.2.840.10045.3.1.7"),
-        Curve::P384 => ObjectIdentifier::new_unwrap("1.3.132.0.34"),
-        Curve::P521 => ObjectIdentifier::new_unwrap("1.3.132.0.35"),
-    }
-}
-
-fn curve_of(oid: ObjectIdentifier) -> Option<Curve> {
-    Curve::ALL
-        .into_iter()
-        .find(|curve| curve_oid(*curve) == oid)
-}
-
-/// RSAPublicKey (RFC 8017 A.1.1).
-#[derive(Sequence)]
-struct RsaPublicKey<'a> {
-    modulus: UintRef<'a>,
-    public_exponent: UintRef<'a>,
-}
+pub use info::{encode as public_key_info, parts as public_parts_of_info};
 
 fn encoding(error: der::Error) -> Error {
     Error::new(CKR_FUNCTION_FAILED, format!("DER encoding: {error}"))
@@ -85,6 +62,42 @@ pub fn spec_of_params(key_type: CK_KEY_TYPE, params: &[u8]) -> Result<KeySpec> {
     }
 }
 
+/// The parameter set of an ML-DSA or ML-KEM key.
+enum Set {
+    MlDsa(MlDsaSet),
+    MlKem(MlKemSet),
+}
+
+/// The parameter set that CKA_PARAMETER_SET names. `CKR_PARAMETER_SET_NOT_SUPPORTED`.
+fn set_of(attributes: &Attributes) -> Result<Set> {
+    needed(attributes, CKA_PARAMETER_SET)?;
+    let id = attributes.ulong(CKA_PARAMETER_SET);
+    let set = match attributes.key_type() {
+        Some(CKK_ML_DSA) => MlDsaSet::ALL
+            .into_iter()
+            .find(|set| Some(set.id()) == id)
+            .map(Set::MlDsa),
+        _ => MlKemSet::ALL
+            .into_iter()
+            .find(|set| Some(set.id()) == id)
+            .map(Set::MlKem),
+    };
+    set.ok_or_else(|| {
+        Error::new(
+            CKR_PARAMETER_SET_NOT_SUPPORTED,
+            "CKA_PARAMETER_SET is none of the key type",
+        )
+    })
+}
+
+/// What key pair CKA_PARAMETER_SET asks for.
+pub fn spec_of_set(attributes: &Attributes) -> Result<KeySpec> {
+    Ok(match set_of(attributes)? {
+        Set::MlDsa(set) => KeySpec::MlDsa(set),
+        Set::MlKem(set) => KeySpec::MlKem(set),
+    })
+}
+
 /// The point of CKA_EC_POINT: a DER OCTET STRING around it (6.3.3), or, as some clients write it,
 /// the bare point.
 fn point_of(value: &[u8], bare_len: usize) -> Result<Vec<u8>> {
@@ -120,6 +133,9 @@ pub fn public_parts(attributes: &Attributes) -> Result<PublicParts> {
             e: trim(needed(attributes, CKA_PUBLIC_EXPONENT)?).to_vec(),
         });
     }
+    if matches!(key_type, CKK_ML_DSA | CKK_ML_KEM) {
+        return lattice_parts(attributes);
+    }
     let point = needed(attributes, CKA_EC_POINT)?;
     match spec_of_params(key_type, needed(attributes, CKA_EC_PARAMS)?)? {
         KeySpec::Ec(curve) => Ok(PublicParts::Ec {
@@ -131,8 +147,30 @@ pub fn public_parts(attributes: &Attributes) -> Result<PublicParts> {
     }
 }
 
-/// The readable attributes of a public key, and of the public half of a private one:
-/// CKA_MODULUS …, CKA_EC_PARAMS and CKA_EC_POINT, CKA_PUBLIC_KEY_INFO.
+/// The public key of ML-DSA or ML-KEM. That of a private key stands in its CKA_PUBLIC_KEY_INFO only:
+/// its CKA_VALUE is secret.
+fn lattice_parts(attributes: &Attributes) -> Result<PublicParts> {
+    if attributes.class() == Some(CKO_PRIVATE_KEY) {
+        return SubjectPublicKeyInfoOwned::from_der(needed(attributes, CKA_PUBLIC_KEY_INFO)?)
+            .ok()
+            .and_then(|info| info::parts(&info))
+            .ok_or_else(|| {
+                Error::new(
+                    CKR_ATTRIBUTE_VALUE_INVALID,
+                    "CKA_PUBLIC_KEY_INFO is not of this key",
+                )
+            });
+    }
+    let key = needed(attributes, CKA_VALUE)?.to_vec();
+    Ok(match set_of(attributes)? {
+        Set::MlDsa(set) => PublicParts::MlDsa { set, key },
+        Set::MlKem(set) => PublicParts::MlKem { set, key },
+    })
+}
+
+/// The readable attributes of a public key: CKA_MODULUS …, CKA_EC_PARAMS and CKA_EC_POINT,
+/// CKA_PARAMETER_SET and CKA_VALUE, CKA_PUBLIC_KEY_INFO. Those of the public half of a private one are
+/// the same but for CKA_VALUE, which is secret there.
 pub fn public_attributes(public: &PublicParts) -> Result<Attributes> {
     let mut attributes = Attributes::new();
     match public {
@@ -154,8 +192,16 @@ pub fn public_attributes(public: &PublicParts) -> Result<Attributes> {
             // The bare bytes (6.3.7).
             attributes.set(CKA_EC_POINT, key.as_slice());
         }
+        PublicParts::MlDsa { set, key } => {
+            attributes.set_ulong(CKA_PARAMETER_SET, set.id());
+            attributes.set(CKA_VALUE, key.as_slice());
+        }
+        PublicParts::MlKem { set, key } => {
+            attributes.set_ulong(CKA_PARAMETER_SET, set.id());
+            attributes.set(CKA_VALUE, key.as_slice());
+        }
     }
-    attributes.set(CKA_PUBLIC_KEY_INFO, public_key_info(public)?);
+    attributes.set(CKA_PUBLIC_KEY_INFO, info::encode(public)?);
     Ok(attributes)
 }
 
@@ -163,60 +209,6 @@ fn octet_string(bytes: &[u8]) -> Result<Vec<u8>> {
     OctetStringRef::new(bytes)
         .and_then(|s| s.to_der())
         .map_err(encoding)
-}
-
-/// SubjectPublicKeyInfo of a key (RFC 5280 4.1, RFC 5480, RFC 8410), DER.
-pub fn public_key_info(public: &PublicParts) -> Result<Vec<u8>> {
-    let rsa_key;
-    let curve_parameter;
-    let (algorithm, key) = match public {
-        PublicParts::Rsa { n, e } => {
-            rsa_key = RsaPublicKey {
-                modulus: UintRef::new(n).map_err(encoding)?,
-                public_exponent: UintRef::new(e).map_err(encoding)?,
-            }
-            .to_der()
-            .map_err(encoding)?;
-            ((RSA_ENCRYPTION, Some(AnyRef::NULL)), &rsa_key)
-        }
-        PublicParts::Ec { curve, point } => {
-            curve_parameter = curve_oid(*curve);
-            ((EC_PUBLIC_KEY, Some(AnyRef::from(&curve_parameter))), point)
-        }
-        PublicParts::Ed25519(key) => ((ED25519, None), key),
-        PublicParts::X25519(key) => ((X25519, None), key),
-    };
-    let (oid, parameters) = algorithm;
-    SubjectPublicKeyInfoRef {
-        algorithm: AlgorithmIdentifierRef { oid, parameters },
-        subject_public_key: der::asn1::BitStringRef::from_bytes(key).map_err(encoding)?,
-    }
-    .to_der()
-    .map_err(encoding)
-}
-
-/// The public key inside a SubjectPublicKeyInfo; `None` for a kind that the module does not know.
-pub fn public_parts_of_info(info: &SubjectPublicKeyInfoOwned) -> Option<PublicParts> {
-    let key = info.subject_public_key.as_bytes()?;
-    match info.algorithm.oid {
-        RSA_ENCRYPTION => {
-            let key = RsaPublicKey::from_der(key).ok()?;
-            Some(PublicParts::Rsa {
-                n: key.modulus.as_bytes().to_vec(),
-                e: key.public_exponent.as_bytes().to_vec(),
-            })
-        }
-        EC_PUBLIC_KEY => {
-            let oid = info.algorithm.parameters.as_ref()?.decode_as().ok()?;
-            Some(PublicParts::Ec {
-                curve: curve_of(oid)?,
-                point: key.to_vec(),
-            })
-        }
-        ED25519 => Some(PublicParts::Ed25519(key.to_vec())),
-        X25519 => Some(PublicParts::X25519(key.to_vec())),
-        _ => None,
-    }
 }
 
 /// Secret values by attribute type.
@@ -238,8 +230,9 @@ pub fn pair_attributes(parts: PrivateParts) -> Result<KeyPair> {
 
 /// The same of a key whose secret values, if there are any outside of a chip, are `secrets`.
 pub fn pair_of(public: &PublicParts, secrets: Secrets) -> Result<KeyPair> {
-    let private = public_attributes(public)?;
-    let mut public_object = private.clone();
+    let mut public_object = public_attributes(public)?;
+    let mut private = public_object.clone();
+    private.remove(CKA_VALUE);
     if matches!(public, PublicParts::Rsa { .. }) {
         public_object.set_ulong(CKA_MODULUS_BITS, public.bits() as CK_ULONG);
     }
@@ -268,6 +261,11 @@ fn secrets_of(secret: SecretParts) -> Secrets {
         SecretParts::Ec { d } => vec![(CKA_VALUE, d)],
         SecretParts::Ed25519 { seed } => vec![(CKA_VALUE, seed)],
         SecretParts::X25519 { scalar } => vec![(CKA_VALUE, scalar)],
+        SecretParts::MlDsa { seed, expanded } | SecretParts::MlKem { seed, expanded } => {
+            let mut secrets = vec![(CKA_VALUE, expanded)];
+            secrets.extend(seed.map(|seed| (CKA_SEED, seed)));
+            secrets
+        }
     }
 }
 
@@ -309,6 +307,10 @@ pub fn private_parts(
             secret: SecretParts::Rsa { d, crt },
         });
     }
+    if matches!(key_type, CKK_ML_DSA | CKK_ML_KEM) {
+        let set = set_of(attributes)?;
+        return lattice_private(set, secret(CKA_SEED)?, secret(CKA_VALUE)?);
+    }
     let value = must(CKA_VALUE)?;
     match spec_of_params(key_type, needed(attributes, CKA_EC_PARAMS)?)? {
         KeySpec::Ec(curve) => {
@@ -348,6 +350,34 @@ pub fn private_parts(
     }
 }
 
+/// The private key of a seed, of an expanded key, or of both; whether they are of one key is the
+/// engine's to check.
+fn lattice_private(
+    set: Set,
+    seed: Option<Secret>,
+    expanded: Option<Secret>,
+) -> Result<PrivateParts> {
+    match (set, seed, expanded) {
+        (Set::MlDsa(set), Some(seed), None) => engine::ml_dsa_from_seed(set, seed),
+        (Set::MlKem(set), Some(seed), None) => engine::ml_kem_from_seed(set, seed),
+        (Set::MlDsa(set), seed, Some(expanded)) => Ok(PrivateParts {
+            public: PublicParts::MlDsa {
+                set,
+                key: engine::ml_dsa_public(set, &expanded)?,
+            },
+            secret: SecretParts::MlDsa { seed, expanded },
+        }),
+        (Set::MlKem(set), seed, Some(expanded)) => Ok(PrivateParts {
+            public: PublicParts::MlKem {
+                set,
+                key: set.public_of(&expanded)?,
+            },
+            secret: SecretParts::MlKem { seed, expanded },
+        }),
+        (_, None, None) => fail!(CKR_TEMPLATE_INCOMPLETE, "give CKA_SEED, CKA_VALUE or both"),
+    }
+}
+
 /// Size of a key as the mechanism table counts it (bits; bytes of a secret key), and length in bytes
 /// of what an operation with it gives. Zeros where the attributes describe no key.
 pub fn size(attributes: &Attributes) -> (usize, usize) {
@@ -364,5 +394,8 @@ impl PrivateKey for engine::PrivateKey {
 
     fn decrypt(&self, scheme: &CryptScheme, input: &[u8]) -> Result<Secret> {
         engine::PrivateKey::decrypt(self, scheme, input)
+    }
+    fn decapsulate(&self, ciphertext: &[u8]) -> Result<Secret> {
+        engine::PrivateKey::decapsulate(self, ciphertext)
     }
 }

@@ -53,6 +53,10 @@ pub enum ParameterForm {
     RsaAesKeyWrap,
     /// CK_EDDSA_PARAMS or nothing.
     EdDsa,
+    /// CK_SIGN_ADDITIONAL_CONTEXT or nothing.
+    SignContext,
+    /// CK_HASH_SIGN_ADDITIONAL_CONTEXT.
+    HashSignContext,
     /// CK_MAC_GENERAL_PARAMS.
     Length,
 }
@@ -130,6 +134,15 @@ pub enum Parameter {
         /// Context of Ed25519ctx and Ed25519ph.
         context: Vec<u8>,
     },
+    /// CK_SIGN_ADDITIONAL_CONTEXT, CK_HASH_SIGN_ADDITIONAL_CONTEXT.
+    SignContext {
+        /// CKH_HEDGE_PREFERRED, …: how to sign; verification does not look at it.
+        hedge: CK_HEDGE_TYPE,
+        /// The context.
+        context: Vec<u8>,
+        /// The hash function of the digest to be signed, where the mechanism leaves it open.
+        hash: Option<Hash>,
+    },
     /// CK_MAC_GENERAL_PARAMS: length of the MAC in bytes.
     Length(usize),
 }
@@ -145,6 +158,16 @@ pub enum Plan {
     EdwardsPair,
     /// X25519 key pair.
     MontgomeryPair,
+    /// ML-DSA key pair.
+    MlDsaPair,
+    /// ML-DSA of the message.
+    MlDsa,
+    /// HashML-DSA; with a hash: over its digest.
+    HashMlDsa(Option<Hash>),
+    /// ML-KEM key pair.
+    MlKemPair,
+    /// ML-KEM.
+    MlKem,
     /// Random secret key of the row's key type.
     SecretKey,
     /// Hash function.
@@ -193,6 +216,9 @@ pub enum Plan {
 const RSA_BITS: (CK_ULONG, CK_ULONG) = (1024, 4096);
 const EC_BITS: (CK_ULONG, CK_ULONG) = (256, 521);
 const ED_BITS: (CK_ULONG, CK_ULONG) = (255, 255);
+/// Lengths of public keys (FIPS 204 table 2, FIPS 203 table 3).
+const ML_DSA_BYTES: (CK_ULONG, CK_ULONG) = (1312, 2592);
+const ML_KEM_BYTES: (CK_ULONG, CK_ULONG) = (800, 1568);
 const AES_BYTES: (CK_ULONG, CK_ULONG) = (16, 32);
 const CHACHA_BYTES: (CK_ULONG, CK_ULONG) = (32, 32);
 /// RFC 2104 takes keys of any length; SP 800-107 asks for 112 bits, older peers use less.
@@ -205,6 +231,7 @@ const SIGN: CK_FLAGS = CKF_SIGN | CKF_VERIFY;
 const CRYPT: CK_FLAGS = CKF_ENCRYPT | CKF_DECRYPT;
 const WRAP: CK_FLAGS = CKF_WRAP | CKF_UNWRAP;
 const RECOVER: CK_FLAGS = CKF_SIGN_RECOVER | CKF_VERIFY_RECOVER;
+const CAPSULE: CK_FLAGS = CKF_ENCAPSULATE | CKF_DECAPSULATE;
 
 macro_rules! mechanisms {
     ($($kind:ident, [$($key_type:ident)*], $sizes:ident, $functions:expr, $parameter:ident, $plan:expr;)*) => {
@@ -263,6 +290,19 @@ mechanisms! {
     CKM_EC_EDWARDS_KEY_PAIR_GEN, [CKK_EC_EDWARDS], ED_BITS, PAIR | EC, None, EdwardsPair;
     CKM_EDDSA,                   [CKK_EC_EDWARDS], ED_BITS, SIGN | EC, EdDsa, Plan::EdDsa;
     CKM_EC_MONTGOMERY_KEY_PAIR_GEN, [CKK_EC_MONTGOMERY], ED_BITS, PAIR | EC, None, MontgomeryPair;
+    CKM_ML_DSA_KEY_PAIR_GEN,     [CKK_ML_DSA], ML_DSA_BYTES, PAIR, None, MlDsaPair;
+    CKM_ML_DSA,                  [CKK_ML_DSA], ML_DSA_BYTES, SIGN, SignContext, Plan::MlDsa;
+    CKM_HASH_ML_DSA,             [CKK_ML_DSA], ML_DSA_BYTES, SIGN, HashSignContext, HashMlDsa(Option::None);
+    CKM_HASH_ML_DSA_SHA224,      [CKK_ML_DSA], ML_DSA_BYTES, SIGN, SignContext, HashMlDsa(Some(Sha224));
+    CKM_HASH_ML_DSA_SHA256,      [CKK_ML_DSA], ML_DSA_BYTES, SIGN, SignContext, HashMlDsa(Some(Sha256));
+    CKM_HASH_ML_DSA_SHA384,      [CKK_ML_DSA], ML_DSA_BYTES, SIGN, SignContext, HashMlDsa(Some(Sha384));
+    CKM_HASH_ML_DSA_SHA512,      [CKK_ML_DSA], ML_DSA_BYTES, SIGN, SignContext, HashMlDsa(Some(Sha512));
+    CKM_HASH_ML_DSA_SHA3_224,    [CKK_ML_DSA], ML_DSA_BYTES, SIGN, SignContext, HashMlDsa(Some(Hash::Sha3_224));
+    CKM_HASH_ML_DSA_SHA3_256,    [CKK_ML_DSA], ML_DSA_BYTES, SIGN, SignContext, HashMlDsa(Some(Hash::Sha3_256));
+    CKM_HASH_ML_DSA_SHA3_384,    [CKK_ML_DSA], ML_DSA_BYTES, SIGN, SignContext, HashMlDsa(Some(Hash::Sha3_384));
+    CKM_HASH_ML_DSA_SHA3_512,    [CKK_ML_DSA], ML_DSA_BYTES, SIGN, SignContext, HashMlDsa(Some(Hash::Sha3_512));
+    CKM_ML_KEM_KEY_PAIR_GEN,     [CKK_ML_KEM], ML_KEM_BYTES, PAIR, None, MlKemPair;
+    CKM_ML_KEM,                  [CKK_ML_KEM], ML_KEM_BYTES, CAPSULE, None, Plan::MlKem;
     CKM_AES_KEY_GEN,             [CKK_AES], AES_BYTES, CKF_GENERATE, None, SecretKey;
     CKM_AES_ECB,                 [CKK_AES], AES_BYTES, CRYPT | WRAP, None, Cipher { mode: CipherMode::Ecb, padded: false };
     CKM_AES_CBC,                 [CKK_AES], AES_BYTES, CRYPT | WRAP, Iv, Cipher { mode: CipherMode::Cbc, padded: false };

@@ -11,6 +11,7 @@ use cryptoki_sys::*;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+pub mod capsule;
 pub mod crypto;
 mod environment;
 pub mod general;

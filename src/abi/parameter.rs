@@ -1,7 +1,8 @@
 //! Reading the parameters of mechanisms: structures that point to more of the caller's memory.
 
 use super::input;
-use crate::crypto::CryptScheme;
+use crate::crypto::lattice::LONGEST_CONTEXT;
+use crate::crypto::{CryptScheme, Hash};
 use crate::error::{Error, Result, fail};
 use crate::mechanism::{self, Parameter, ParameterForm};
 use crate::memory;
@@ -109,6 +110,22 @@ impl Given {
                 ParameterForm::RsaAesKeyWrap => rsa_aes(self.read()?),
                 ParameterForm::EdDsa if self.is_absent() => Ok(Parameter::None),
                 ParameterForm::EdDsa => eddsa(self.read()?),
+                ParameterForm::SignContext if self.is_absent() => Ok(Parameter::None),
+                ParameterForm::SignContext => {
+                    let given: CK_SIGN_ADDITIONAL_CONTEXT = self.read()?;
+                    sign_context(given.hedgeVariant, given.pContext, given.ulContextLen, None)
+                }
+                ParameterForm::HashSignContext => {
+                    let given: CK_HASH_SIGN_ADDITIONAL_CONTEXT = self.read()?;
+                    let hash = mechanism::hash_of(given.hash)
+                        .ok_or_else(|| invalid("the hash function is not known"))?;
+                    sign_context(
+                        given.hedgeVariant,
+                        given.pContext,
+                        given.ulContextLen,
+                        Some(hash),
+                    )
+                }
             }
         }
     }
@@ -280,5 +297,22 @@ unsafe fn eddsa(given: CK_EDDSA_PARAMS) -> Result<Parameter> {
     Ok(Parameter::EdDsa {
         prehash: given.phFlag == CK_TRUE,
         context,
+    })
+}
+
+/// # Safety
+/// The context is readable.
+unsafe fn sign_context(
+    hedge: CK_HEDGE_TYPE,
+    context: *const CK_BYTE,
+    len: CK_ULONG,
+    hash: Option<Hash>,
+) -> Result<Parameter> {
+    // SAFETY: the caller's word.
+    let context = unsafe { nested(context, len, LONGEST_CONTEXT as CK_ULONG) }?;
+    Ok(Parameter::SignContext {
+        hedge,
+        context,
+        hash,
     })
 }

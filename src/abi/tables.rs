@@ -2,6 +2,7 @@
 //!
 //! The functions stand here once each: a later table is the earlier one with more behind it.
 
+use super::capsule::*;
 use super::crypto::*;
 use super::general::*;
 use super::keys::*;

@@ -1,39 +1,11 @@
-//! Entries that came with PKCS#11 3.2: encapsulation, authenticated wrapping, asynchronous calls.
+//! Entries that came with PKCS#11 3.2: authenticated wrapping, asynchronous calls.
 
-use super::{entries, input, not_supported, output, parameter, session};
+use super::{entries, input, output, parameter, session};
 use crate::error::{Result, fail};
 use crate::memory;
 use cryptoki_sys::*;
 
 entries! {
-    /// 5.18.8.
-    fn C_EncapsulateKey(
-        session: CK_SESSION_HANDLE,
-        _mechanism: *mut CK_MECHANISM,
-        _public_key: CK_OBJECT_HANDLE,
-        _template: *mut CK_ATTRIBUTE,
-        _count: CK_ULONG,
-        _ciphertext: *mut CK_BYTE,
-        _ciphertext_len: *mut CK_ULONG,
-        _key: *mut CK_OBJECT_HANDLE,
-    ) {
-        not_supported(session)
-    }
-
-    /// 5.18.9.
-    fn C_DecapsulateKey(
-        session: CK_SESSION_HANDLE,
-        _mechanism: *mut CK_MECHANISM,
-        _private_key: CK_OBJECT_HANDLE,
-        _template: *mut CK_ATTRIBUTE,
-        _count: CK_ULONG,
-        _ciphertext: *mut CK_BYTE,
-        _ciphertext_len: CK_ULONG,
-        _key: *mut CK_OBJECT_HANDLE,
-    ) {
-        not_supported(session)
-    }
-
     /// 5.18.6. The tag is given out beside the wrapped key.
     fn C_WrapKeyAuthenticated(
         handle: CK_SESSION_HANDLE,

@@ -8,6 +8,8 @@
 //! (`04 ‖ x ‖ y`); ECDSA signatures are `r ‖ s`, each as long as the order (PKCS#11 6.3.1); an
 //! EC private value is as long as the order.
 
+pub use lattice::{MlDsaScheme, MlDsaSet, MlKemSet};
+
 use crate::error::{Result, fail};
 use crate::memory::Secret;
 use cryptoki_sys::{CK_RV, CKR_ATTRIBUTE_VALUE_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE};
@@ -19,6 +21,7 @@ pub mod rustcrypto;
 
 mod edwards;
 mod keywrap;
+pub mod lattice;
 mod oaep;
 pub mod pkcs1;
 
@@ -139,6 +142,10 @@ pub enum KeySpec {
     Ed25519,
     /// X25519 (RFC 7748).
     X25519,
+    /// ML-DSA (FIPS 204).
+    MlDsa(MlDsaSet),
+    /// ML-KEM (FIPS 203).
+    MlKem(MlKemSet),
 }
 
 /// The public half of a key pair.
@@ -162,6 +169,20 @@ pub enum PublicParts {
     Ed25519(Vec<u8>),
     /// The u-coordinate of RFC 7748, 32 bytes, little-endian.
     X25519(Vec<u8>),
+    /// Public key of FIPS 204.
+    MlDsa {
+        /// Parameter set.
+        set: MlDsaSet,
+        /// pk.
+        key: Vec<u8>,
+    },
+    /// Encapsulation key of FIPS 203.
+    MlKem {
+        /// Parameter set.
+        set: MlKemSet,
+        /// ek.
+        key: Vec<u8>,
+    },
 }
 
 /// The private half of a key pair, with the public half that belongs to it.
@@ -197,6 +218,20 @@ pub enum SecretParts {
     X25519 {
         /// Scalar.
         scalar: Secret,
+    },
+    /// Private key of FIPS 204.
+    MlDsa {
+        /// ξ; absent on a key that came without.
+        seed: Option<Secret>,
+        /// sk.
+        expanded: Secret,
+    },
+    /// Decapsulation key of FIPS 203.
+    MlKem {
+        /// d ‖ z; absent on a key that came without.
+        seed: Option<Secret>,
+        /// dk.
+        expanded: Secret,
     },
 }
 
@@ -240,6 +275,8 @@ pub enum SignScheme {
         /// Context, at most 255 bytes; `None` is plain Ed25519.
         context: Option<Vec<u8>>,
     },
+    /// ML-DSA over the message, or over its digest.
+    MlDsa(MlDsaScheme),
 }
 
 /// How an RSA key decrypts and encrypts.
@@ -293,7 +330,8 @@ pub enum Direction {
 }
 
 impl PublicParts {
-    /// Key size as PKCS#11 counts it: bits of the modulus, of the field, 255 for Ed25519 and X25519.
+    /// Key size as PKCS#11 counts it: bits of the modulus, of the field, 255 for Ed25519 and X25519; bytes
+    /// of the public key of ML-DSA and ML-KEM.
     pub fn bits(&self) -> usize {
         match self {
             PublicParts::Rsa { n, .. } => {
@@ -303,6 +341,7 @@ impl PublicParts {
             }
             PublicParts::Ec { curve, .. } => curve.bits(),
             PublicParts::Ed25519(_) | PublicParts::X25519(_) => 255,
+            PublicParts::MlDsa { key, .. } | PublicParts::MlKem { key, .. } => key.len(),
         }
     }
 
@@ -329,13 +368,16 @@ impl PublicParts {
         }
     }
 
-    /// Length in bytes of what a private operation with this key gives.
+    /// Length in bytes of what an operation with this key gives: a signature, an RSA block, a shared
+    /// secret, a ciphertext that encapsulates one.
     pub fn output_len(&self) -> usize {
         match self {
             PublicParts::Rsa { .. } => self.bits().div_ceil(8),
             PublicParts::Ec { curve, .. } => 2 * curve.len(),
             PublicParts::Ed25519(_) => 64,
             PublicParts::X25519(_) => 32,
+            PublicParts::MlDsa { set, .. } => set.signature_len(),
+            PublicParts::MlKem { set, .. } => set.ciphertext_len(),
         }
     }
 }

@@ -9,6 +9,7 @@
 
 mod aead;
 mod ec;
+mod lattice;
 mod rsa;
 mod symmetric;
 mod wrapping;

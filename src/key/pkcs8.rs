@@ -2,7 +2,8 @@
 //! (PKCS#11 3.2 section 6.7): RSA as in RFC 8017 A.1.2, EC as in RFC 5915 with the curve in the
 //! algorithm identifier, Ed25519 and X25519 as in RFC 8410.
 
-use super::{EC_PUBLIC_KEY, ED25519, RSA_ENCRYPTION, X25519, curve_of, curve_oid, encoding};
+use super::encoding;
+use super::info::{EC_PUBLIC_KEY, ED25519, RSA_ENCRYPTION, X25519, curve_of, curve_oid};
 use crate::crypto::{Crt, PrivateParts, PublicParts, SecretParts, engine, left_pad};
 use crate::error::{Error, Result, fail};
 use crate::memory::Secret;

@@ -161,6 +161,7 @@ fn spec(row: &Mechanism, public: &Attributes) -> Result<KeySpec> {
                 _ => vec![1, 0, 1],
             },
         },
+        Plan::MlDsaPair | Plan::MlKemPair => key::spec_of_set(public)?,
         _ => key::spec_of_params(
             public.key_type().unwrap_or(CK_UNAVAILABLE_INFORMATION),
             public.get(CKA_EC_PARAMS).unwrap_or_default(),

@@ -14,6 +14,7 @@ use std::sync::Arc;
 pub mod cipher;
 pub mod digest;
 pub mod dual;
+pub mod encapsulate;
 pub mod find;
 pub mod generate;
 pub mod message;
@@ -328,7 +329,10 @@ fn check_usage(key: &Object, usage: CK_ATTRIBUTE_TYPE, mechanism: CK_MECHANISM_T
             crate::attribute::name(usage)
         );
     }
-    let makes_something_new = matches!(usage, CKA_SIGN | CKA_SIGN_RECOVER | CKA_ENCRYPT | CKA_WRAP);
+    let makes_something_new = matches!(
+        usage,
+        CKA_SIGN | CKA_SIGN_RECOVER | CKA_ENCRYPT | CKA_WRAP | CKA_ENCAPSULATE
+    );
     if makes_something_new && !crate::attribute::is_valid_today(key.attributes()) {
         return fail!(
             CKR_KEY_FUNCTION_NOT_PERMITTED,

@@ -5,7 +5,7 @@ use crate::attribute::roles::{KEK_PAIR, Roles};
 use crate::attribute::{self, Attributes, Birth, Template, nested};
 use crate::complete::{complete, note_birth};
 use crate::error::{Error, Result, fail};
-use crate::key::Secrets;
+use crate::key::{self, Secrets};
 use crate::memory::{self, Secret};
 use crate::object::Object;
 use crate::session::Session;
@@ -154,22 +154,14 @@ impl Session {
         if !self.find_all(&Template::new(known)?)?.is_empty() {
             return Ok(None);
         }
-        let shared = [
-            CKA_KEY_TYPE,
-            CKA_TOKEN,
-            CKA_ID,
-            CKA_LABEL,
-            CKA_SUBJECT,
-            CKA_MODULUS,
-            CKA_PUBLIC_EXPONENT,
-            CKA_EC_PARAMS,
-            CKA_EC_POINT,
-        ];
+        let mut key = key::public_attributes(&key::public_parts(private)?)?;
+        key.remove(CKA_PUBLIC_KEY_INFO);
         let mut pairs = vec![(CKA_CLASS, class.as_slice())];
         pairs.extend(
-            shared
+            [CKA_KEY_TYPE, CKA_TOKEN, CKA_ID, CKA_LABEL, CKA_SUBJECT]
                 .into_iter()
-                .filter_map(|attribute| Some((attribute, private.get(attribute)?))),
+                .filter_map(|attribute| Some((attribute, private.get(attribute)?)))
+                .chain(key.iter()),
         );
         let template = Template::new(pairs)?;
         let mut public = complete(attribute::build(

@@ -4,7 +4,7 @@ use super::{
     Answer, Guard, Operations, Room, advance, check_guard, collect, finish, none_active, take,
     with_room,
 };
-use crate::crypto::{Hash, SignScheme, engine, left_pad, pkcs1};
+use crate::crypto::{Hash, MlDsaScheme, SignScheme, engine, left_pad, pkcs1};
 use crate::error::{Result, fail};
 use crate::mechanism::{Mechanism, Parameter, Plan};
 use crate::memory;
@@ -127,6 +127,13 @@ fn plan(
             };
             (Message::new(None)?, SignScheme::EdDsa { prehash, context })
         }
+        (Plan::MlDsa, parameter) => (Message::new(None)?, ml_dsa(None, parameter)),
+        (Plan::HashMlDsa(Some(hash)), parameter) => {
+            (Message::new(Some(hash))?, ml_dsa(Some(hash), parameter))
+        }
+        (Plan::HashMlDsa(None), parameter @ Parameter::SignContext { hash, .. }) => {
+            (Message::new(None)?, ml_dsa(*hash, parameter))
+        }
         (Plan::Hmac(hash), parameter) => {
             let len = mac_len(parameter, hash.len())?;
             let key = key.secret_key(session.slot.token())?;
@@ -156,6 +163,39 @@ fn mac_len(parameter: &Parameter, whole: usize) -> Result<usize> {
     }
 }
 
+fn ml_dsa(prehash: Option<Hash>, parameter: &Parameter) -> SignScheme {
+    let (hedge, context) = match parameter {
+        Parameter::SignContext { hedge, context, .. } => (*hedge, context.clone()),
+        _ => (CKH_HEDGE_PREFERRED, Vec::new()),
+    };
+    SignScheme::MlDsa(MlDsaScheme {
+        prehash,
+        context,
+        deterministic: hedge == CKH_DETERMINISTIC_REQUIRED,
+    })
+}
+
+/// Refuses a hedge variant that does not exist; only who signs looks at it (ML-DSA, "On verification
+/// the hedgeVariant parameter is ignored").
+fn check_hedge(parameter: &Parameter) -> Result<()> {
+    match parameter {
+        Parameter::SignContext { hedge, .. }
+            if ![
+                CKH_HEDGE_PREFERRED,
+                CKH_HEDGE_REQUIRED,
+                CKH_DETERMINISTIC_REQUIRED,
+            ]
+            .contains(hedge) =>
+        {
+            fail!(
+                CKR_MECHANISM_PARAM_INVALID,
+                "hedge variant {hedge:#x} is not known"
+            )
+        }
+        _ => Ok(()),
+    }
+}
+
 /// The making of one signature.
 pub struct Making {
     message: Message,
@@ -172,6 +212,7 @@ impl Making {
         parameter: &Parameter,
         key: &Object,
     ) -> Result<Self> {
+        check_hedge(parameter)?;
         let (message, scheme, len) = plan(row, parameter, key, session)?;
         if let Some(SignScheme::RsaPss {
             hash: Hash::Sha1, ..

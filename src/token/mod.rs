@@ -105,6 +105,13 @@ pub trait PrivateKey: Send + Sync {
     fn sign(&self, scheme: &SignScheme, input: &[u8]) -> Result<Vec<u8>>;
     /// Decrypts `input` as `scheme` says.
     fn decrypt(&self, scheme: &CryptScheme, input: &[u8]) -> Result<Secret>;
+    /// The key that `ciphertext` encapsulates.
+    fn decapsulate(&self, _ciphertext: &[u8]) -> Result<Secret> {
+        fail!(
+            CKR_KEY_TYPE_INCONSISTENT,
+            "this type of key encapsulates nothing"
+        )
+    }
 }
 
 /// One token. Every method may be called from many threads at once; none is called while a lock of

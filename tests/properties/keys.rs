@@ -37,6 +37,8 @@ fn key_type(parts: &PublicParts) -> CK_KEY_TYPE {
         PublicParts::Ec { .. } => CKK_EC,
         PublicParts::Ed25519(_) => CKK_EC_EDWARDS,
         PublicParts::X25519(_) => CKK_EC_MONTGOMERY,
+        PublicParts::MlDsa { .. } => CKK_ML_DSA,
+        PublicParts::MlKem { .. } => CKK_ML_KEM,
     }
 }
 

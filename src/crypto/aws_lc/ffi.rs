@@ -99,6 +99,10 @@ owned! {
     HmacState(c::HMAC_CTX) freed by HMAC_CTX_free;
     /// A running cipher.
     CipherState(c::EVP_CIPHER_CTX) freed by EVP_CIPHER_CTX_free;
+    /// A key of a scheme that AWS-LC offers through its envelope only.
+    Pkey(c::EVP_PKEY) freed by EVP_PKEY_free;
+    /// A running operation with one.
+    PkeyOperation(c::EVP_PKEY_CTX) freed by EVP_PKEY_CTX_free;
     /// A cipher with authentication, keyed.
     AeadState(c::EVP_AEAD_CTX) freed by EVP_AEAD_CTX_free;
 }
@@ -125,6 +129,29 @@ impl MdState {
         let done = unsafe { c::EVP_MD_CTX_copy_ex(copy.as_ptr(), self.as_ptr()) };
         check(done, CKR_HOST_MEMORY, "no memory for a digest")?;
         Ok(copy)
+    }
+}
+
+/// Reads a raw half of a key: what AWS-LC writes where it is given room, and its length.
+pub type RawHalf = unsafe extern "C" fn(*const c::EVP_PKEY, *mut u8, *mut usize) -> c_int;
+
+impl Pkey {
+    /// An operation with the key, not yet begun.
+    pub fn operation(&self) -> Result<PkeyOperation> {
+        // SAFETY: the key is live; AWS-LC counts the reference that it keeps. No engine is given.
+        PkeyOperation::own(unsafe { c::EVP_PKEY_CTX_new(self.as_ptr(), ptr::null_mut()) })
+    }
+
+    /// Writes one half of the key, which fills `out`.
+    pub fn write(&self, half: RawHalf, out: &mut [u8]) -> Result<()> {
+        let mut len = out.len();
+        // SAFETY: the key is live; `out` is writable for `len` bytes, which is where AWS-LC stops.
+        let done = unsafe { half(self.as_ptr(), out.as_mut_ptr(), &mut len) };
+        check(
+            (done == 1 && len == out.len()).into(),
+            CKR_GENERAL_ERROR,
+            "AWS-LC left out a half of a key",
+        )
     }
 }
 

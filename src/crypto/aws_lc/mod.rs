@@ -9,6 +9,8 @@ mod ec;
 mod ed25519;
 mod ffi;
 mod hash;
+mod ml_dsa;
+mod ml_kem;
 mod rsa;
 mod symmetric;
 mod x25519;
@@ -17,6 +19,8 @@ pub use aead::{ccm_open, ccm_seal, chacha_open, chacha_seal, gcm_open, gcm_seal}
 pub use ec::{agree, public_point};
 pub use ed25519::public as ed25519_public;
 pub use hash::{Cmac, Digest, Hmac, digest};
+pub use ml_dsa::{from_seed as ml_dsa_from_seed, public_of as ml_dsa_public};
+pub use ml_kem::from_seed as ml_kem_from_seed;
 pub use symmetric::{Cipher, cfb, key_unwrap, key_wrap, tdes_block};
 pub use x25519::{agree as x25519, public as x25519_public};
 
@@ -46,6 +50,8 @@ pub fn generate(spec: &KeySpec) -> Result<PrivateParts> {
         KeySpec::Ec(curve) => ec::generate(*curve),
         KeySpec::Ed25519 => ed25519::generate(),
         KeySpec::X25519 => x25519::generate(),
+        KeySpec::MlDsa(set) => ml_dsa::generate(*set),
+        KeySpec::MlKem(set) => ml_kem::generate(*set),
     }
 }
 
@@ -57,6 +63,8 @@ enum Private {
     Ec(ec::Key),
     Ed25519(ed25519::PrivateKey),
     X25519,
+    MlDsa(ml_dsa::PrivateKey),
+    MlKem(ml_kem::Key),
 }
 
 impl PrivateKey {
@@ -77,6 +85,12 @@ impl PrivateKey {
             (PublicParts::X25519(public), SecretParts::X25519 { scalar }) => {
                 x25519::check_pair(public, scalar)?;
                 Private::X25519
+            }
+            (PublicParts::MlDsa { set, key }, SecretParts::MlDsa { seed, expanded }) => {
+                Private::MlDsa(ml_dsa::PrivateKey::new(*set, key, seed.as_ref(), expanded)?)
+            }
+            (PublicParts::MlKem { set, key }, SecretParts::MlKem { seed, expanded }) => {
+                Private::MlKem(ml_kem::Key::private(*set, key, seed.as_ref(), expanded)?)
             }
             _ => {
                 return fail!(
@@ -100,6 +114,7 @@ impl PrivateKey {
             (Private::Ed25519(key), SignScheme::EdDsa { prehash, context }) => {
                 key.sign(*prehash, context.as_deref(), input)
             }
+            (Private::MlDsa(key), SignScheme::MlDsa(scheme)) => key.sign(scheme, input),
             _ => Err(wrong_type()),
         }
     }
@@ -115,6 +130,19 @@ impl PrivateKey {
             _ => Err(wrong_type()),
         }
     }
+
+    /// The key that `ciphertext` encapsulates; another one, that only this key knows, where nobody
+    /// has encapsulated one in it (FIPS 203 6.3, implicit rejection).
+    ///
+    /// `CKR_KEY_TYPE_INCONSISTENT` when the key is not of ML-KEM, `CKR_WRAPPED_KEY_LEN_RANGE` for a
+    /// ciphertext of the wrong length.
+    pub fn decapsulate(&self, ciphertext: &[u8]) -> Result<Secret> {
+        let _pass = ffi::begin_drawing();
+        match &self.0 {
+            Private::MlKem(key) => key.decapsulate(ciphertext),
+            _ => Err(wrong_type()),
+        }
+    }
 }
 
 /// A public key, ready to verify or encrypt on many threads at once.
@@ -125,6 +153,8 @@ enum Public {
     Ec(ec::Key),
     Ed25519(ed25519::PublicKey),
     X25519,
+    MlDsa(ml_dsa::PublicKey),
+    MlKem(ml_kem::Key),
 }
 
 impl PublicKey {
@@ -140,6 +170,8 @@ impl PublicKey {
                 x25519::check_public(public)?;
                 Public::X25519
             }
+            PublicParts::MlDsa { set, key } => Public::MlDsa(ml_dsa::PublicKey::new(*set, key)?),
+            PublicParts::MlKem { set, key } => Public::MlKem(ml_kem::Key::public(*set, key)?),
         }))
     }
 
@@ -158,6 +190,7 @@ impl PublicKey {
             (Public::Ed25519(key), SignScheme::EdDsa { prehash, context }) => {
                 key.verify(*prehash, context.as_deref(), input, signature)
             }
+            (Public::MlDsa(key), SignScheme::MlDsa(scheme)) => key.verify(scheme, input, signature),
             _ => Err(wrong_type()),
         }
     }
@@ -168,6 +201,16 @@ impl PublicKey {
         let _pass = ffi::begin_drawing();
         match &self.0 {
             Public::Rsa(key) => key.encrypt(scheme, plaintext),
+            _ => Err(wrong_type()),
+        }
+    }
+
+    /// Makes a key that only the private half can find again: the ciphertext for it, and the key
+    /// (FIPS 203 6.2). `CKR_KEY_TYPE_INCONSISTENT` when the key is not of ML-KEM.
+    pub fn encapsulate(&self) -> Result<(Vec<u8>, Secret)> {
+        let _pass = ffi::begin_drawing();
+        match &self.0 {
+            Public::MlKem(key) => key.encapsulate(),
             _ => Err(wrong_type()),
         }
     }

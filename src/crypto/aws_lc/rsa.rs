@@ -262,7 +262,7 @@ impl PublicKey {
                 self.check_len(input, CKR_DATA_LEN_RANGE)?;
                 Ok(input.into())
             }
-            SignScheme::Ecdsa | SignScheme::EdDsa { .. } => Err(wrong_type()),
+            _ => Err(wrong_type()),
         }
     }
 

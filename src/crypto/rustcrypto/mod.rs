@@ -9,6 +9,8 @@ mod cipher;
 mod ec;
 mod ed25519;
 mod hash;
+mod ml_dsa;
+mod ml_kem;
 mod padding;
 mod rsa;
 mod x25519;
@@ -18,6 +20,8 @@ pub use cipher::{Cipher, cfb, key_unwrap, key_wrap, tdes_block};
 pub use ec::{agree, public_point};
 pub use ed25519::public_key as ed25519_public;
 pub use hash::{Cmac, Digest, Hmac, digest};
+pub use ml_dsa::{from_seed as ml_dsa_from_seed, public_of as ml_dsa_public};
+pub use ml_kem::from_seed as ml_kem_from_seed;
 pub use x25519::{agree as x25519, public as x25519_public};
 
 use super::{
@@ -65,6 +69,8 @@ pub fn generate(spec: &KeySpec) -> Result<PrivateParts> {
             })
         }
         KeySpec::X25519 => x25519::generate(),
+        KeySpec::MlDsa(set) => ml_dsa::generate(*set),
+        KeySpec::MlKem(set) => ml_kem::generate(*set),
     }
 }
 
@@ -73,6 +79,8 @@ enum Private {
     Ec { curve: Curve, d: Secret },
     Ed25519 { seed: Secret, public: Vec<u8> },
     X25519,
+    MlDsa(ml_dsa::PrivateKey),
+    MlKem(ml_kem::PrivateKey),
 }
 
 /// A private key, checked and ready.
@@ -111,6 +119,14 @@ impl PrivateKey {
                 }
                 Ok(Self(Private::X25519))
             }
+            (PublicParts::MlDsa { set, key }, SecretParts::MlDsa { seed, expanded }) => {
+                let key = ml_dsa::PrivateKey::new(*set, key, seed.as_ref(), expanded)?;
+                Ok(Self(Private::MlDsa(key)))
+            }
+            (PublicParts::MlKem { set, key }, SecretParts::MlKem { seed, expanded }) => {
+                let key = ml_kem::PrivateKey::new(*set, key, seed.as_ref(), expanded)?;
+                Ok(Self(Private::MlKem(key)))
+            }
             _ => unrelated(),
         }
     }
@@ -127,6 +143,7 @@ impl PrivateKey {
             (Private::Ed25519 { seed, public }, SignScheme::EdDsa { prehash, context }) => {
                 ed25519::sign(seed, public, *prehash, context.as_deref(), input)
             }
+            (Private::MlDsa(key), SignScheme::MlDsa(scheme)) => key.sign(scheme, input),
             _ => inconsistent(),
         }
     }
@@ -142,6 +159,18 @@ impl PrivateKey {
             _ => inconsistent(),
         }
     }
+
+    /// The key that `ciphertext` encapsulates; another one, that only this key knows, where nobody
+    /// has encapsulated one in it (FIPS 203 6.3, implicit rejection).
+    ///
+    /// `CKR_KEY_TYPE_INCONSISTENT` when the key is not of ML-KEM, `CKR_WRAPPED_KEY_LEN_RANGE` for a
+    /// ciphertext of the wrong length.
+    pub fn decapsulate(&self, ciphertext: &[u8]) -> Result<Secret> {
+        match &self.0 {
+            Private::MlKem(key) => key.decapsulate(ciphertext),
+            _ => inconsistent(),
+        }
+    }
 }
 
 enum Public {
@@ -149,6 +178,8 @@ enum Public {
     Ec { curve: Curve, point: Vec<u8> },
     Ed25519(Vec<u8>),
     X25519,
+    MlDsa(ml_dsa::PublicKey),
+    MlKem(ml_kem::PublicKey),
 }
 
 /// A public key, checked and ready.
@@ -175,6 +206,8 @@ impl PublicKey {
                 x25519::check_public(public)?;
                 Public::X25519
             }
+            PublicParts::MlDsa { set, key } => Public::MlDsa(ml_dsa::PublicKey::new(*set, key)?),
+            PublicParts::MlKem { set, key } => Public::MlKem(ml_kem::PublicKey::new(*set, key)?),
         }))
     }
 
@@ -195,6 +228,7 @@ impl PublicKey {
             (Public::Ed25519(public), SignScheme::EdDsa { prehash, context }) => {
                 ed25519::verify(public, *prehash, context.as_deref(), input, signature)
             }
+            (Public::MlDsa(key), SignScheme::MlDsa(scheme)) => key.verify(scheme, input, signature),
             _ => inconsistent(),
         }
     }
@@ -211,6 +245,15 @@ impl PublicKey {
                 key.encrypt_oaep(*hash, *mgf, label, plaintext)
             }
             CryptScheme::RsaRaw => key.encrypt_raw(plaintext),
+        }
+    }
+
+    /// Makes a key that only the private half can find again: the ciphertext for it, and the key
+    /// (FIPS 203 6.2). `CKR_KEY_TYPE_INCONSISTENT` when the key is not of ML-KEM.
+    pub fn encapsulate(&self) -> Result<(Vec<u8>, Secret)> {
+        match &self.0 {
+            Public::MlKem(key) => key.encapsulate(),
+            _ => inconsistent(),
         }
     }
 

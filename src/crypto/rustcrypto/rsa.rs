@@ -274,7 +274,7 @@ fn pad_to_sign<'a>(
             check_len(input, key, CKR_DATA_LEN_RANGE)?;
             Ok(input.into())
         }
-        SignScheme::Ecdsa | SignScheme::EdDsa { .. } => inconsistent(),
+        _ => inconsistent(),
     }
 }
 

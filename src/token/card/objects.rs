@@ -68,6 +68,8 @@ pub(super) fn key(
         PublicParts::Ec { .. } => CKK_EC,
         PublicParts::Ed25519(_) => CKK_EC_EDWARDS,
         PublicParts::X25519(_) => CKK_EC_MONTGOMERY,
+        PublicParts::MlDsa { .. } => CKK_ML_DSA,
+        PublicParts::MlKem { .. } => CKK_ML_KEM,
     };
     let own = if class == CKO_PRIVATE_KEY {
         &pair.private

@@ -155,7 +155,14 @@ impl Keeper for TpmKeeper {
             } else {
                 Curve::P256.bits()
             }),
-            Plan::EdwardsPair | Plan::EdDsa | Plan::MontgomeryPair => None,
+            Plan::EdwardsPair
+            | Plan::EdDsa
+            | Plan::MontgomeryPair
+            | Plan::MlDsaPair
+            | Plan::MlDsa
+            | Plan::HashMlDsa(_)
+            | Plan::MlKemPair
+            | Plan::MlKem => None,
             Plan::SecretKey | Plan::Digest(_) | Plan::Hmac(_) | Plan::Cipher { .. } | Plan::Gcm => {
                 Some(*row)
             }
@@ -334,9 +341,7 @@ impl Keeper for TpmKeeper {
                     "a TPM takes an RSA key by its primes: give CKA_PRIME_1 to CKA_COEFFICIENT"
                 );
             }
-            SecretParts::Ed25519 { .. } | SecretParts::X25519 { .. } => {
-                return Err(object::no_such_key());
-            }
+            _ => return Err(object::no_such_key()),
         };
         let wrapped = self
             .chip
@@ -380,7 +385,7 @@ impl TpmKeeper {
                 Curve::P384 => abilities.p384,
                 Curve::P521 => false,
             },
-            PublicParts::Ed25519(_) | PublicParts::X25519(_) => false,
+            _ => false,
         };
         match (fits, public) {
             (true, _) => Ok(()),

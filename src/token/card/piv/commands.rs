@@ -62,6 +62,10 @@ pub(super) fn algorithm_of(spec: &KeySpec) -> Result<u8> {
             CKR_CURVE_NOT_SUPPORTED,
             "no X25519 keys are kept on PIV cards"
         ),
+        KeySpec::MlDsa(_) | KeySpec::MlKem(_) => refuse!(
+            CKR_PARAMETER_SET_NOT_SUPPORTED,
+            "no keys of ML-DSA and ML-KEM are kept on PIV cards"
+        ),
     }
 }
 
@@ -91,6 +95,8 @@ pub(super) fn spec_of(public: &PublicParts) -> KeySpec {
         PublicParts::Ec { curve, .. } => KeySpec::Ec(*curve),
         PublicParts::Ed25519(_) => KeySpec::Ed25519,
         PublicParts::X25519(_) => KeySpec::X25519,
+        PublicParts::MlDsa { set, .. } => KeySpec::MlDsa(*set),
+        PublicParts::MlKem { set, .. } => KeySpec::MlKem(*set),
     }
 }
 
@@ -297,7 +303,10 @@ pub(super) fn public_of(template: &[u8], spec: &KeySpec) -> Result<PublicParts> 
             point: part(0x86)?.to_vec(),
         },
         KeySpec::Ed25519 => PublicParts::Ed25519(part(0x86)?.to_vec()),
-        KeySpec::X25519 => PublicParts::X25519(part(0x86)?.to_vec()),
+        // No card is asked to make others ([`algorithm_of`]).
+        KeySpec::X25519 | KeySpec::MlDsa(_) | KeySpec::MlKem(_) => {
+            return refuse!(CKR_DEVICE_ERROR, "PIV cards have no keys of this type");
+        }
     };
     let right = match (&public, spec) {
         (PublicParts::Rsa { .. }, KeySpec::Rsa { bits, .. }) => public.bits() == *bits,
