@@ -140,6 +140,7 @@ const EC: &[CK_KEY_TYPE] = &[CKK_EC, CKK_EC_EDWARDS, CKK_EC_MONTGOMERY];
 const SYMMETRIC: &[CK_KEY_TYPE] = &[
     CKK_AES,
     CKK_GENERIC_SECRET,
+    CKK_HKDF,
     CKK_SHA_1_HMAC,
     CKK_SHA224_HMAC,
     CKK_SHA256_HMAC,
@@ -290,6 +291,7 @@ fn can_be_used(key_type: CK_KEY_TYPE, attribute: CK_ATTRIBUTE_TYPE) -> bool {
         CKK_AES => matches!(attribute, CKA_ENCRYPT | CKA_DECRYPT | CKA_SIGN | CKA_VERIFY),
         CKK_CHACHA20 => matches!(attribute, CKA_ENCRYPT | CKA_DECRYPT),
         CKK_GENERIC_SECRET => matches!(attribute, CKA_SIGN | CKA_VERIFY | CKA_DERIVE),
+        CKK_HKDF => matches!(attribute, CKA_DERIVE),
         _ => matches!(attribute, CKA_SIGN | CKA_VERIFY),
     }
 }

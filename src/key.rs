@@ -87,7 +87,7 @@ pub fn spec_of_params(key_type: CK_KEY_TYPE, params: &[u8]) -> Result<KeySpec> {
 
 /// The point of CKA_EC_POINT: a DER OCTET STRING around it (6.3.3), or, as some clients write it,
 /// the bare point.
-fn point_of(value: &[u8], bare_len: usize) -> Result<Vec<u8>> {
+pub(crate) fn point_of(value: &[u8], bare_len: usize) -> Result<Vec<u8>> {
     if let Ok(wrapped) = <&OctetStringRef>::from_der(value)
         && wrapped.as_bytes().len() == bare_len
     {
@@ -364,5 +364,9 @@ impl PrivateKey for engine::PrivateKey {
 
     fn decrypt(&self, scheme: &CryptScheme, input: &[u8]) -> Result<Secret> {
         engine::PrivateKey::decrypt(self, scheme, input)
+    }
+
+    fn agree(&self, peer: &[u8]) -> Result<Secret> {
+        engine::PrivateKey::agree(self, peer)
     }
 }

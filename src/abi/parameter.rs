@@ -6,7 +6,10 @@ use crate::mechanism::{self, Parameter, ParameterForm};
 use crate::memory;
 use cryptoki_sys::*;
 
+mod derivation;
+
 pub use super::wrapping::{tag, unwrapping, wrapping};
+pub use derivation::additional_keys;
 
 /// Longest OAEP label and GCM nonce; longer ones serve nobody.
 const LONGEST_LABEL: CK_ULONG = 1 << 16;
@@ -116,6 +119,15 @@ impl Given {
                 ParameterForm::PaddedWrapIv => Ok(Parameter::Iv(self.read::<[u8; 4]>()?.to_vec())),
                 ParameterForm::EdDsa if self.is_absent() => Ok(Parameter::None),
                 ParameterForm::EdDsa => eddsa(self.read()?),
+                ParameterForm::Ecdh => derivation::ecdh(self.read()?),
+                ParameterForm::Hkdf => derivation::hkdf(self.read()?),
+                ParameterForm::Sp800108 => derivation::sp800_108(self.0.mechanism, self.read()?),
+                ParameterForm::Sp800108Feedback => {
+                    derivation::feedback(self.0.mechanism, self.read()?)
+                }
+                ParameterForm::Pbkdf2 => derivation::pbkdf2(self.read()?),
+                ParameterForm::StringData => derivation::string(self.read()?),
+                ParameterForm::CbcData => derivation::cbc(self.read()?),
             }
         }
     }

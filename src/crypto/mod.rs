@@ -18,6 +18,7 @@ pub mod aws_lc;
 pub mod rustcrypto;
 
 mod edwards;
+pub mod kdf;
 mod keywrap;
 mod oaep;
 pub mod pkcs1;

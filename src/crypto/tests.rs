@@ -9,6 +9,7 @@
 
 mod aead;
 mod ec;
+mod kdf;
 mod rsa;
 mod symmetric;
 mod wrapping;

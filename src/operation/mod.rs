@@ -12,6 +12,7 @@ use cryptoki_sys::*;
 use std::sync::Arc;
 
 pub mod cipher;
+pub mod derive;
 pub mod digest;
 pub mod find;
 pub mod generate;
@@ -299,13 +300,18 @@ fn check_usage(key: &Object, usage: CK_ATTRIBUTE_TYPE, mechanism: CK_MECHANISM_T
             crate::attribute::name(usage)
         );
     }
-    let makes_something_new = matches!(usage, CKA_SIGN | CKA_ENCRYPT | CKA_WRAP);
+    let makes_something_new = matches!(usage, CKA_SIGN | CKA_ENCRYPT | CKA_WRAP | CKA_DERIVE);
     if makes_something_new && !crate::attribute::is_valid_today(key.attributes()) {
         return fail!(
             CKR_KEY_FUNCTION_NOT_PERMITTED,
             "today is not between CKA_START_DATE and CKA_END_DATE of this key"
         );
     }
+    check_allowed(key, mechanism)
+}
+
+/// Refuses a mechanism that CKA_ALLOWED_MECHANISMS leaves out. `CKR_MECHANISM_INVALID`.
+fn check_allowed(key: &Object, mechanism: CK_MECHANISM_TYPE) -> Result<()> {
     let allowed = key.attributes().get(CKA_ALLOWED_MECHANISMS);
     let left_out = allowed.is_some_and(|allowed| {
         !allowed.is_empty()

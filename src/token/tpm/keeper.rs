@@ -147,16 +147,27 @@ impl Keeper for TpmKeeper {
             Plan::RsaPair | Plan::RsaPkcs1(_) | Plan::RsaPss(_) | Plan::RsaOaep | Plan::RsaRaw => {
                 in_chip(abilities.rsa_bits)
             }
-            Plan::EcPair | Plan::Ecdsa(_) => in_chip(if abilities.p384 {
+            Plan::EcPair | Plan::Ecdsa(_) | Plan::Ecdh => in_chip(if abilities.p384 {
                 Curve::P384.bits()
             } else {
                 Curve::P256.bits()
             }),
             Plan::EdwardsPair | Plan::EdDsa | Plan::MontgomeryPair => None,
-            Plan::SecretKey | Plan::Digest(_) | Plan::Hmac(_) | Plan::Cipher { .. } | Plan::Gcm => {
-                Some(*row)
-            }
-            Plan::Cmac | Plan::Ccm | Plan::ChaCha20Poly1305 | Plan::KeyWrap { .. } => Some(*row),
+            Plan::SecretKey
+            | Plan::Digest(_)
+            | Plan::Hmac(_)
+            | Plan::Cipher { .. }
+            | Plan::Gcm
+            | Plan::Cmac
+            | Plan::Ccm
+            | Plan::ChaCha20Poly1305
+            | Plan::KeyWrap { .. }
+            | Plan::Hkdf
+            | Plan::HkdfData
+            | Plan::Sp800108(_)
+            | Plan::CipherData(_)
+            | Plan::PublicOfPrivate
+            | Plan::Pbkdf2 => Some(*row),
         }
     }
 
