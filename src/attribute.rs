@@ -141,6 +141,7 @@ const LATTICE: &[CK_KEY_TYPE] = &[CKK_ML_DSA, CKK_ML_KEM];
 const SYMMETRIC: &[CK_KEY_TYPE] = &[
     CKK_AES,
     CKK_GENERIC_SECRET,
+    CKK_HKDF,
     CKK_SHA_1_HMAC,
     CKK_SHA224_HMAC,
     CKK_SHA256_HMAC,
@@ -300,6 +301,7 @@ fn can_be_used(key_type: CK_KEY_TYPE, attribute: CK_ATTRIBUTE_TYPE) -> bool {
         CKK_AES => matches!(attribute, CKA_ENCRYPT | CKA_DECRYPT | CKA_SIGN | CKA_VERIFY),
         CKK_CHACHA20 => matches!(attribute, CKA_ENCRYPT | CKA_DECRYPT),
         CKK_GENERIC_SECRET => matches!(attribute, CKA_SIGN | CKA_VERIFY | CKA_DERIVE),
+        CKK_HKDF => matches!(attribute, CKA_DERIVE),
         _ => matches!(attribute, CKA_SIGN | CKA_VERIFY),
     }
 }

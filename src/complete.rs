@@ -30,6 +30,18 @@ pub(crate) fn note_birth(attributes: &mut Attributes, mechanism: Option<CK_MECHA
     }
 }
 
+/// The same of a key that was derived (4.7.2, and the section of each mechanism): it has always been
+/// sensitive, and never extractable, if that holds of `one` of the keys that it comes from.
+pub(crate) fn note_derivation(key: &mut Attributes, one: &dyn Fn(CK_ATTRIBUTE_TYPE) -> bool) {
+    note_birth(key, None);
+    if key.class() == Some(CKO_SECRET_KEY) {
+        let always_sensitive = one(CKA_ALWAYS_SENSITIVE) && key.is(CKA_SENSITIVE);
+        let never_extractable = one(CKA_NEVER_EXTRACTABLE) && !key.is(CKA_EXTRACTABLE);
+        key.set_bool(CKA_ALWAYS_SENSITIVE, always_sensitive);
+        key.set_bool(CKA_NEVER_EXTRACTABLE, never_extractable);
+    }
+}
+
 /// Checks what a template for C_CreateObject describes, and adds what follows from it.
 pub(crate) fn complete(built: Built<'_>) -> Result<NewObject> {
     let Built {

@@ -100,7 +100,7 @@ pub fn spec_of_set(attributes: &Attributes) -> Result<KeySpec> {
 
 /// The point of CKA_EC_POINT: a DER OCTET STRING around it (6.3.3), or, as some clients write it,
 /// the bare point.
-fn point_of(value: &[u8], bare_len: usize) -> Result<Vec<u8>> {
+pub(crate) fn point_of(value: &[u8], bare_len: usize) -> Result<Vec<u8>> {
     if let Ok(wrapped) = <&OctetStringRef>::from_der(value)
         && wrapped.as_bytes().len() == bare_len
     {
@@ -395,7 +395,12 @@ impl PrivateKey for engine::PrivateKey {
     fn decrypt(&self, scheme: &CryptScheme, input: &[u8]) -> Result<Secret> {
         engine::PrivateKey::decrypt(self, scheme, input)
     }
+
     fn decapsulate(&self, ciphertext: &[u8]) -> Result<Secret> {
         engine::PrivateKey::decapsulate(self, ciphertext)
+    }
+
+    fn agree(&self, peer: &[u8]) -> Result<Secret> {
+        engine::PrivateKey::agree(self, peer)
     }
 }

@@ -2,9 +2,12 @@
 //! C_*Init read it, so that they cannot disagree.
 
 use crate::config::Policy;
+use crate::crypto::kdf::{self, EcKdf, Format, Prf};
 use crate::crypto::{CipherMode, CryptScheme, Hash};
 use crate::error::{Result, fail};
 use cryptoki_sys::*;
+use std::fmt;
+use zeroize::Zeroizing;
 
 /// One row: what a mechanism needs and how it is carried out. A token may offer less of it
 /// ([`Token::offer`](crate::token::Token::offer)).
@@ -59,6 +62,20 @@ pub enum ParameterForm {
     HashSignContext,
     /// CK_MAC_GENERAL_PARAMS.
     Length,
+    /// CK_ECDH1_DERIVE_PARAMS.
+    Ecdh,
+    /// CK_HKDF_PARAMS.
+    Hkdf,
+    /// CK_SP800_108_KDF_PARAMS.
+    Sp800108,
+    /// CK_SP800_108_FEEDBACK_KDF_PARAMS.
+    Sp800108Feedback,
+    /// CK_PKCS5_PBKD2_PARAMS2 or the older CK_PKCS5_PBKD2_PARAMS.
+    Pbkdf2,
+    /// CK_KEY_DERIVATION_STRING_DATA.
+    StringData,
+    /// CK_AES_CBC_ENCRYPT_DATA_PARAMS.
+    CbcData,
 }
 
 /// A parameter, read and copied from the caller's memory.
@@ -145,6 +162,91 @@ pub enum Parameter {
     },
     /// CK_MAC_GENERAL_PARAMS: length of the MAC in bytes.
     Length(usize),
+    /// CK_ECDH1_DERIVE_PARAMS.
+    Ecdh {
+        /// What is done with the secret.
+        kdf: EcKdf,
+        /// What both sides know besides.
+        shared: Vec<u8>,
+        /// The other side's public key: a point, or that in a DER OCTET STRING.
+        peer: Vec<u8>,
+    },
+    /// CK_HKDF_PARAMS.
+    Hkdf {
+        /// Whether the first step is done, and with which salt.
+        extract: Option<Salt>,
+        /// Whether the second step is done, and with which info.
+        expand: Option<Vec<u8>>,
+        /// The hash function.
+        hash: Hash,
+    },
+    /// CK_SP800_108_KDF_PARAMS and CK_SP800_108_FEEDBACK_KDF_PARAMS, without the templates of
+    /// additional keys.
+    Sp800108 {
+        /// The pseudorandom function, as the mechanism that it is.
+        prf: CK_MECHANISM_TYPE,
+        /// What its input is composed of.
+        fields: Vec<PrfField>,
+        /// K(0) of the feedback mode.
+        iv: Vec<u8>,
+    },
+    /// CK_PKCS5_PBKD2_PARAMS2.
+    Pbkdf2 {
+        /// Hash function of the HMAC.
+        hash: Hash,
+        /// The password.
+        password: Password,
+        /// The salt.
+        salt: Vec<u8>,
+        /// How often.
+        iterations: u32,
+    },
+    /// CK_KEY_DERIVATION_STRING_DATA and CK_AES_CBC_ENCRYPT_DATA_PARAMS.
+    Data {
+        /// Initialization vector, empty where there is none.
+        iv: Vec<u8>,
+        /// What is encrypted.
+        data: Vec<u8>,
+    },
+}
+
+/// The salt of HKDF.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Salt {
+    /// Bytes; none are as many zeros as the digest has bytes.
+    Bytes(Vec<u8>),
+    /// The value of a key.
+    Key(CK_OBJECT_HANDLE),
+}
+
+/// A CK_PRF_DATA_PARAM (6.42.2).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PrfField {
+    /// CK_SP800_108_ITERATION_VARIABLE; in counter mode with its form.
+    Iteration(Option<Format>),
+    /// CK_SP800_108_COUNTER.
+    Counter(Format),
+    /// CK_SP800_108_DKM_LENGTH.
+    Length {
+        /// CK_SP800_108_DKM_LENGTH_SUM_OF_SEGMENTS; else of keys.
+        of_segments: bool,
+        /// How it is written.
+        format: Format,
+    },
+    /// CK_SP800_108_BYTE_ARRAY.
+    Bytes(Vec<u8>),
+    /// CK_SP800_108_KEY_HANDLE.
+    Key(CK_OBJECT_HANDLE),
+}
+
+/// A password of PBKDF2: wiped, and never printed.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(pub Zeroizing<Vec<u8>>);
+
+impl fmt::Debug for Password {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Password")
+    }
 }
 
 /// How a mechanism is carried out.
@@ -210,6 +312,20 @@ pub enum Plan {
     KeyWrapPkcs7,
     /// A key that is made for one use, under RSAES-OAEP, and under it what is wrapped (KWP).
     RsaAesKeyWrap,
+    /// ECDH.
+    Ecdh,
+    /// HKDF, to a key.
+    Hkdf,
+    /// HKDF, to a data object.
+    HkdfData,
+    /// SP 800-108.
+    Sp800108(kdf::Mode),
+    /// The key is what AES makes of data.
+    CipherData(CipherMode),
+    /// The public key of a private one.
+    PublicOfPrivate,
+    /// A key from a password.
+    Pbkdf2,
 }
 
 /// Key sizes of RSA in bits. Which of them the private half works with, [`Mechanism::under`] says.
@@ -223,11 +339,17 @@ const AES_BYTES: (CK_ULONG, CK_ULONG) = (16, 32);
 const CHACHA_BYTES: (CK_ULONG, CK_ULONG) = (32, 32);
 /// RFC 2104 takes keys of any length; SP 800-107 asks for 112 bits, older peers use less.
 const MAC_BYTES: (CK_ULONG, CK_ULONG) = (1, 512);
+const MAC_BITS: (CK_ULONG, CK_ULONG) = (8 * MAC_BYTES.0, 8 * MAC_BYTES.1);
+/// Of X25519 and the NIST curves.
+const AGREE_BITS: (CK_ULONG, CK_ULONG) = (ED_BITS.0, EC_BITS.1);
+/// Of every kind of key pair.
+const PAIR_BITS: (CK_ULONG, CK_ULONG) = (ED_BITS.0, RSA_BITS.1);
 const NO_KEY: (CK_ULONG, CK_ULONG) = (0, 0);
 
 const EC: CK_FLAGS = CKF_EC_F_P | CKF_EC_NAMEDCURVE | CKF_EC_UNCOMPRESS;
 const PAIR: CK_FLAGS = CKF_GENERATE_KEY_PAIR;
 const SIGN: CK_FLAGS = CKF_SIGN | CKF_VERIFY;
+const DERIVE: CK_FLAGS = CKF_DERIVE;
 const CRYPT: CK_FLAGS = CKF_ENCRYPT | CKF_DECRYPT;
 const WRAP: CK_FLAGS = CKF_WRAP | CKF_UNWRAP;
 const RECOVER: CK_FLAGS = CKF_SIGN_RECOVER | CKF_VERIFY_RECOVER;
@@ -352,6 +474,19 @@ mechanisms! {
     CKM_SHA3_256_HMAC_GENERAL,   [CKK_GENERIC_SECRET CKK_SHA3_256_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha3_256);
     CKM_SHA3_384_HMAC_GENERAL,   [CKK_GENERIC_SECRET CKK_SHA3_384_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha3_384);
     CKM_SHA3_512_HMAC_GENERAL,   [CKK_GENERIC_SECRET CKK_SHA3_512_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha3_512);
+    // Derivation. No concatenation, XOR or extraction: they would give keys away piece by piece.
+    CKM_ECDH1_DERIVE,            [CKK_EC CKK_EC_MONTGOMERY], AGREE_BITS, DERIVE | EC, Ecdh, Plan::Ecdh;
+    CKM_ECDH1_COFACTOR_DERIVE,   [CKK_EC], EC_BITS, DERIVE | EC, Ecdh, Plan::Ecdh;
+    CKM_PUB_KEY_FROM_PRIV_KEY,   [CKK_RSA CKK_EC CKK_EC_EDWARDS CKK_EC_MONTGOMERY], PAIR_BITS, DERIVE, None, PublicOfPrivate;
+    CKM_HKDF_KEY_GEN,            [CKK_HKDF], MAC_BYTES, CKF_GENERATE, None, SecretKey;
+    CKM_HKDF_DERIVE,             [CKK_GENERIC_SECRET CKK_HKDF], MAC_BYTES, DERIVE, Hkdf, Plan::Hkdf;
+    CKM_HKDF_DATA,               [CKK_GENERIC_SECRET CKK_HKDF], MAC_BYTES, DERIVE, Hkdf, HkdfData;
+    CKM_SP800_108_COUNTER_KDF,   [CKK_GENERIC_SECRET CKK_AES CKK_SHA_1_HMAC CKK_SHA224_HMAC CKK_SHA256_HMAC CKK_SHA384_HMAC CKK_SHA512_HMAC CKK_SHA512_224_HMAC CKK_SHA512_256_HMAC CKK_SHA3_224_HMAC CKK_SHA3_256_HMAC CKK_SHA3_384_HMAC CKK_SHA3_512_HMAC], MAC_BITS, DERIVE, Sp800108, Plan::Sp800108(kdf::Mode::Counter);
+    CKM_SP800_108_FEEDBACK_KDF,  [CKK_GENERIC_SECRET CKK_AES CKK_SHA_1_HMAC CKK_SHA224_HMAC CKK_SHA256_HMAC CKK_SHA384_HMAC CKK_SHA512_HMAC CKK_SHA512_224_HMAC CKK_SHA512_256_HMAC CKK_SHA3_224_HMAC CKK_SHA3_256_HMAC CKK_SHA3_384_HMAC CKK_SHA3_512_HMAC], MAC_BITS, DERIVE, Sp800108Feedback, Plan::Sp800108(kdf::Mode::Feedback);
+    CKM_SP800_108_DOUBLE_PIPELINE_KDF, [CKK_GENERIC_SECRET CKK_AES CKK_SHA_1_HMAC CKK_SHA224_HMAC CKK_SHA256_HMAC CKK_SHA384_HMAC CKK_SHA512_HMAC CKK_SHA512_224_HMAC CKK_SHA512_256_HMAC CKK_SHA3_224_HMAC CKK_SHA3_256_HMAC CKK_SHA3_384_HMAC CKK_SHA3_512_HMAC], MAC_BITS, DERIVE, Sp800108, Plan::Sp800108(kdf::Mode::DoublePipeline);
+    CKM_AES_ECB_ENCRYPT_DATA,    [CKK_AES], AES_BYTES, DERIVE, StringData, CipherData(CipherMode::Ecb);
+    CKM_AES_CBC_ENCRYPT_DATA,    [CKK_AES], AES_BYTES, DERIVE, CbcData, CipherData(CipherMode::Cbc);
+    CKM_PKCS5_PBKD2,             [], MAC_BYTES, CKF_GENERATE, Pbkdf2, Plan::Pbkdf2;
     CKM_SHA_1,                   [], NO_KEY, CKF_DIGEST, None, Digest(Sha1);
     CKM_SHA224,                  [], NO_KEY, CKF_DIGEST, None, Digest(Sha224);
     CKM_SHA256,                  [], NO_KEY, CKF_DIGEST, None, Digest(Sha256);
@@ -456,6 +591,59 @@ impl Mechanism {
 pub fn hash_of(kind: CK_MECHANISM_TYPE) -> Option<Hash> {
     match row(kind)?.plan {
         Digest(hash) => Some(hash),
+        _ => Option::None,
+    }
+}
+
+/// What a pseudorandom function of SP 800-108 is, and the keys that it takes: those of the mechanism
+/// that gives it its name.
+pub fn prf_of(kind: CK_MECHANISM_TYPE) -> Option<(Prf, &'static [CK_KEY_TYPE])> {
+    let row = row(kind)?;
+    match row.plan {
+        Hmac(hash) if row.parameter == ParameterForm::None => {
+            Some((Prf::Hmac(hash), row.key_types))
+        }
+        Cmac if row.parameter == ParameterForm::None => Some((Prf::Cmac, row.key_types)),
+        _ => Option::None,
+    }
+}
+
+/// Key derivation functions of ECDH by their CKD_ number (6.3.16).
+pub fn ec_kdf_of(kind: CK_EC_KDF_TYPE) -> Option<EcKdf> {
+    let x963 = |hash| hash_of(hash).map(EcKdf::X963);
+    let one_step = |hash| hash_of(hash).map(EcKdf::OneStep);
+    match kind {
+        CKD_NULL => Some(EcKdf::Null),
+        CKD_SHA1_KDF => x963(CKM_SHA_1),
+        CKD_SHA224_KDF => x963(CKM_SHA224),
+        CKD_SHA256_KDF => x963(CKM_SHA256),
+        CKD_SHA384_KDF => x963(CKM_SHA384),
+        CKD_SHA512_KDF => x963(CKM_SHA512),
+        CKD_SHA3_224_KDF => x963(CKM_SHA3_224),
+        CKD_SHA3_256_KDF => x963(CKM_SHA3_256),
+        CKD_SHA3_384_KDF => x963(CKM_SHA3_384),
+        CKD_SHA3_512_KDF => x963(CKM_SHA3_512),
+        CKD_SHA1_KDF_SP800 => one_step(CKM_SHA_1),
+        CKD_SHA224_KDF_SP800 => one_step(CKM_SHA224),
+        CKD_SHA256_KDF_SP800 => one_step(CKM_SHA256),
+        CKD_SHA384_KDF_SP800 => one_step(CKM_SHA384),
+        CKD_SHA512_KDF_SP800 => one_step(CKM_SHA512),
+        CKD_SHA3_224_KDF_SP800 => one_step(CKM_SHA3_224),
+        CKD_SHA3_256_KDF_SP800 => one_step(CKM_SHA3_256),
+        CKD_SHA3_384_KDF_SP800 => one_step(CKM_SHA3_384),
+        CKD_SHA3_512_KDF_SP800 => one_step(CKM_SHA3_512),
+        _ => Option::None,
+    }
+}
+
+/// Hash function of PBKDF2 by its CKP_ number (6.37.3).
+pub fn pbkdf2_hash_of(prf: CK_PKCS5_PBKD2_PSEUDO_RANDOM_FUNCTION_TYPE) -> Option<Hash> {
+    match prf {
+        CKP_PKCS5_PBKD2_HMAC_SHA1 => Some(Sha1),
+        CKP_PKCS5_PBKD2_HMAC_SHA224 => Some(Sha224),
+        CKP_PKCS5_PBKD2_HMAC_SHA256 => Some(Sha256),
+        CKP_PKCS5_PBKD2_HMAC_SHA384 => Some(Sha384),
+        CKP_PKCS5_PBKD2_HMAC_SHA512 => Some(Sha512),
         _ => Option::None,
     }
 }

@@ -1,6 +1,6 @@
 //! Key management and random number entries (PKCS#11 5.18 to 5.20).
 
-use super::{entries, input, not_supported, output, parameter, session};
+use super::{entries, input, output, parameter, session};
 use crate::error::fail;
 use cryptoki_sys::*;
 
@@ -15,9 +15,9 @@ entries! {
     ) {
         let session = session(handle)?;
         output::writable(key)?;
-        let (mechanism, _) = parameter::given_mechanism(mechanism)?;
+        let (mechanism, parameter) = parameter::given_mechanism(mechanism)?;
         let template = input::template(template, count)?;
-        output::put(key, session.generate_key(mechanism, &template)?)
+        output::put(key, session.generate_key(mechanism, &parameter, &template)?)
     }
 
     /// 5.18.2.
@@ -80,14 +80,36 @@ entries! {
 
     /// 5.18.5.
     fn C_DeriveKey(
-        session: CK_SESSION_HANDLE,
-        _mechanism: *mut CK_MECHANISM,
-        _base_key: CK_OBJECT_HANDLE,
-        _template: *mut CK_ATTRIBUTE,
-        _count: CK_ULONG,
-        _key: *mut CK_OBJECT_HANDLE,
+        handle: CK_SESSION_HANDLE,
+        mechanism: *mut CK_MECHANISM,
+        base: CK_OBJECT_HANDLE,
+        template: *mut CK_ATTRIBUTE,
+        count: CK_ULONG,
+        key: *mut CK_OBJECT_HANDLE,
     ) {
-        not_supported(session)
+        let session = session(handle)?;
+        output::writable(key)?;
+        let (kind, parameter) = parameter::given_mechanism(mechanism)?;
+        let mut templates = vec![input::template(template, count)?];
+        let mut to = vec![key];
+        for (template, key) in parameter::additional_keys(mechanism)? {
+            templates.push(template);
+            to.push(key);
+        }
+        let mut faulty = None;
+        match session.derive_keys(kind, &parameter, base, &templates, &mut faulty) {
+            Ok(keys) => keys
+                .into_iter()
+                .zip(to)
+                .try_for_each(|(key, to)| output::put(to, key)),
+            Err(refusal) => {
+                // "The corresponding phKey value will be set to CK_INVALID_HANDLE" (6.42.6).
+                if let Some(to) = faulty.and_then(|at: usize| to.get(at)) {
+                    output::put(*to, CK_INVALID_HANDLE)?;
+                }
+                Err(refusal)
+            }
+        }
     }
 
     /// 5.20.1. The generator seeds itself from the system.

@@ -102,9 +102,3 @@ pub(crate) fn call(function: &'static str, body: impl FnOnce() -> Result<()>) ->
 fn session(handle: CK_SESSION_HANDLE) -> Result<Arc<Session>> {
     module::current()?.session(handle)
 }
-
-/// What a function answers that exists and is not built yet; its session is checked all the same.
-fn not_supported(handle: CK_SESSION_HANDLE) -> Result<()> {
-    session(handle)?;
-    fail!(CKR_FUNCTION_NOT_SUPPORTED, "this function is not built yet")
-}

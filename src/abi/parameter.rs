@@ -9,7 +9,10 @@ use crate::memory;
 use cryptoki_sys::*;
 use std::ffi::c_void;
 
+mod derivation;
+
 pub use super::wrapping::{tag, unwrapping, wrapping};
+pub use derivation::additional_keys;
 
 /// Longest OAEP label and GCM nonce; longer ones serve nobody.
 const LONGEST_LABEL: CK_ULONG = 1 << 16;
@@ -126,6 +129,15 @@ impl Given {
                         Some(hash),
                     )
                 }
+                ParameterForm::Ecdh => derivation::ecdh(self.read()?),
+                ParameterForm::Hkdf => derivation::hkdf(self.read()?),
+                ParameterForm::Sp800108 => derivation::sp800_108(self.0.mechanism, self.read()?),
+                ParameterForm::Sp800108Feedback => {
+                    derivation::feedback(self.0.mechanism, self.read()?)
+                }
+                ParameterForm::Pbkdf2 => derivation::pbkdf2(self.read()?),
+                ParameterForm::StringData => derivation::string(self.read()?),
+                ParameterForm::CbcData => derivation::cbc(self.read()?),
             }
         }
     }

@@ -167,6 +167,12 @@ impl<'a> Template<'a> {
         self
     }
 
+    /// The template without one of its attributes.
+    pub fn without(mut self, attribute: CK_ATTRIBUTE_TYPE) -> Self {
+        self.0.retain(|pair| pair.0 != attribute);
+        self
+    }
+
     /// The template with one attribute more, which it may say nothing else of.
     /// `CKR_TEMPLATE_INCONSISTENT`.
     pub fn demand(self, attribute: CK_ATTRIBUTE_TYPE, value: Cow<'a, [u8]>) -> Result<Self> {

@@ -114,6 +114,7 @@ macro_rules! both_give {
 }
 
 mod ec;
+mod kdf;
 mod rsa;
 mod symmetric;
 

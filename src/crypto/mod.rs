@@ -20,6 +20,7 @@ pub mod aws_lc;
 pub mod rustcrypto;
 
 mod edwards;
+pub mod kdf;
 mod keywrap;
 pub mod lattice;
 mod oaep;

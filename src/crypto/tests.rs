@@ -9,6 +9,7 @@
 
 mod aead;
 mod ec;
+mod kdf;
 mod lattice;
 mod rsa;
 mod symmetric;

@@ -6,7 +6,7 @@ use crate::complete::{complete_secret, note_birth};
 use crate::crypto::{KeySpec, engine};
 use crate::error::{Result, fail};
 use crate::key;
-use crate::mechanism::{Mechanism, Plan};
+use crate::mechanism::{Mechanism, Parameter, Plan};
 use crate::memory::Secret;
 use crate::session::Session;
 use crate::token::{KeyPair, NewObject};
@@ -20,6 +20,7 @@ impl Session {
     pub fn generate_key(
         &self,
         mechanism: CK_MECHANISM_TYPE,
+        parameter: &Parameter,
         template: &Template<'_>,
     ) -> Result<CK_OBJECT_HANDLE> {
         let era = self.slot.era();
@@ -45,8 +46,19 @@ impl Session {
                 row.sizes.1
             );
         }
-        let mut value = Secret::zeroed(len as usize)?;
-        engine::random(&mut value)?;
+        let value = match parameter {
+            Parameter::Pbkdf2 {
+                hash,
+                password,
+                salt,
+                iterations,
+            } => engine::pbkdf2(*hash, &password.0, salt, *iterations, len as usize)?,
+            _ => {
+                let mut value = Secret::zeroed(len as usize)?;
+                engine::random(&mut value)?;
+                value
+            }
+        };
         complete_secret(&mut attributes, &value)?;
         note_birth(&mut attributes, Some(mechanism));
         let key = NewObject {

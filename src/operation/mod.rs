@@ -12,6 +12,7 @@ use cryptoki_sys::*;
 use std::sync::Arc;
 
 pub mod cipher;
+pub mod derive;
 pub mod digest;
 pub mod dual;
 pub mod encapsulate;
@@ -331,7 +332,7 @@ fn check_usage(key: &Object, usage: CK_ATTRIBUTE_TYPE, mechanism: CK_MECHANISM_T
     }
     let makes_something_new = matches!(
         usage,
-        CKA_SIGN | CKA_SIGN_RECOVER | CKA_ENCRYPT | CKA_WRAP | CKA_ENCAPSULATE
+        CKA_SIGN | CKA_SIGN_RECOVER | CKA_ENCRYPT | CKA_WRAP | CKA_ENCAPSULATE | CKA_DERIVE
     );
     if makes_something_new && !crate::attribute::is_valid_today(key.attributes()) {
         return fail!(
@@ -339,6 +340,11 @@ fn check_usage(key: &Object, usage: CK_ATTRIBUTE_TYPE, mechanism: CK_MECHANISM_T
             "today is not between CKA_START_DATE and CKA_END_DATE of this key"
         );
     }
+    check_allowed(key, mechanism)
+}
+
+/// Refuses a mechanism that CKA_ALLOWED_MECHANISMS leaves out. `CKR_MECHANISM_INVALID`.
+fn check_allowed(key: &Object, mechanism: CK_MECHANISM_TYPE) -> Result<()> {
     let allowed = key.attributes().get(CKA_ALLOWED_MECHANISMS);
     let left_out = allowed.is_some_and(|allowed| {
         !allowed.is_empty()

@@ -112,6 +112,14 @@ pub trait PrivateKey: Send + Sync {
             "this type of key encapsulates nothing"
         )
     }
+    /// The secret that is shared with who has the private half of `peer`: of an EC key the x
+    /// coordinate, of which `peer` is an uncompressed point of its curve.
+    fn agree(&self, _peer: &[u8]) -> Result<Secret> {
+        fail!(
+            CKR_KEY_TYPE_INCONSISTENT,
+            "this key of this token agrees on no secrets"
+        )
+    }
 }
 
 /// One token. Every method may be called from many threads at once; none is called while a lock of

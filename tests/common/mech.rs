@@ -228,6 +228,74 @@ impl Mech {
         )
     }
 
+    pub fn ecdh(kdf: CK_EC_KDF_TYPE, shared: &[u8], peer: &[u8]) -> Self {
+        let (shared, peer) = (shared.to_vec(), peer.to_vec());
+        let parameters = CK_ECDH1_DERIVE_PARAMS {
+            kdf,
+            ulSharedDataLen: shared.len() as CK_ULONG,
+            pSharedData: pointer(&shared),
+            ulPublicDataLen: peer.len() as CK_ULONG,
+            pPublicData: pointer(&peer),
+        };
+        Self::structure(CKM_ECDH1_DERIVE, parameters, vec![shared, peer])
+    }
+
+    /// HKDF with SHA-256: with a salt where it extracts, with info where it expands.
+    pub fn hkdf(kind: CK_MECHANISM_TYPE, salt: Option<&[u8]>, info: Option<&[u8]>) -> Self {
+        let [given, other] = [salt, info].map(|part| part.unwrap_or_default().to_vec());
+        let parameters = CK_HKDF_PARAMS {
+            bExtract: CK_BBOOL::from(salt.is_some()),
+            bExpand: CK_BBOOL::from(info.is_some()),
+            prfHashMechanism: CKM_SHA256,
+            ulSaltType: match given.is_empty() {
+                true => CKF_HKDF_SALT_NULL,
+                false => CKF_HKDF_SALT_DATA,
+            },
+            pSalt: pointer(&given),
+            ulSaltLen: given.len() as CK_ULONG,
+            hSaltKey: 0,
+            pInfo: pointer(&other),
+            ulInfoLen: other.len() as CK_ULONG,
+        };
+        Self::structure(kind, parameters, vec![given, other])
+    }
+
+    pub fn ecb_data(data: &[u8]) -> Self {
+        let data = data.to_vec();
+        let parameters = CK_KEY_DERIVATION_STRING_DATA {
+            pData: pointer(&data),
+            ulLen: data.len() as CK_ULONG,
+        };
+        Self::structure(CKM_AES_ECB_ENCRYPT_DATA, parameters, vec![data])
+    }
+
+    pub fn cbc_data(iv: [u8; 16], data: &[u8]) -> Self {
+        let data = data.to_vec();
+        let parameters = CK_AES_CBC_ENCRYPT_DATA_PARAMS {
+            iv,
+            pData: pointer(&data),
+            length: data.len() as CK_ULONG,
+        };
+        Self::structure(CKM_AES_CBC_ENCRYPT_DATA, parameters, vec![data])
+    }
+
+    /// PBKDF2 with HMAC-SHA-256.
+    pub fn pbkdf2(password: &[u8], salt: &[u8], iterations: CK_ULONG) -> Self {
+        let (password, salt) = (password.to_vec(), salt.to_vec());
+        let parameters = CK_PKCS5_PBKD2_PARAMS2 {
+            saltSource: CKZ_SALT_SPECIFIED,
+            pSaltSourceData: pointer(&salt).cast(),
+            ulSaltSourceDataLen: salt.len() as CK_ULONG,
+            iterations,
+            prf: CKP_PKCS5_PBKD2_HMAC_SHA256,
+            pPrfData: null_mut(),
+            ulPrfDataLen: 0,
+            pPassword: pointer(&password),
+            ulPasswordLen: password.len() as CK_ULONG,
+        };
+        Self::structure(CKM_PKCS5_PBKD2, parameters, vec![password, salt])
+    }
+
     /// As C sees it; it points into `self`.
     pub fn raw(&self) -> CK_MECHANISM {
         CK_MECHANISM {

@@ -271,6 +271,29 @@ impl Session {
         Ok(key)
     }
 
+    pub fn derive(
+        self,
+        mechanism: impl Into<Mech>,
+        base: CK_OBJECT_HANDLE,
+        template: &Template,
+    ) -> Result<CK_OBJECT_HANDLE, Rv> {
+        let mechanism = mechanism.into();
+        let mut attributes = template.attributes();
+        let mut key = 0;
+        try_call!(
+            self.module,
+            C_DeriveKey(
+                self.handle,
+                &mut mechanism.raw(),
+                base,
+                attributes.as_mut_ptr(),
+                attributes.len() as CK_ULONG,
+                &mut key
+            )
+        )?;
+        Ok(key)
+    }
+
     /// The handles of the public and of the private key.
     pub fn generate_key_pair(
         self,

@@ -72,27 +72,9 @@ pub fn public_point(curve: Curve, d: &[u8]) -> Result<Vec<u8>> {
 /// a private value as [`public_point`] takes it.
 pub fn agree(curve: Curve, d: &[u8], peer_point: &[u8]) -> Result<Secret> {
     ffi::begin();
-    let peer = Key::public(curve, peer_point)?;
     let own = Key::empty(curve)?;
     own.set_private(d)?;
-    let mut x = Secret::zeroed(curve.len())?;
-    // SAFETY: both keys are live and of one curve, and each has the half that is read; `x` is
-    // writable for its length. No function derives a key: the coordinate itself is written.
-    let written = unsafe {
-        c::ECDH_compute_key(
-            x.as_mut_ptr().cast(),
-            x.len(),
-            c::EC_KEY_get0_public_key(peer.key.as_ptr()),
-            own.key.as_ptr(),
-            None,
-        )
-    };
-    check(
-        (usize::try_from(written) == Ok(x.len())).into(),
-        CKR_GENERAL_ERROR,
-        "AWS-LC gave no shared secret",
-    )?;
-    Ok(x)
+    own.agree(peer_point)
 }
 
 /// # Safety
@@ -216,6 +198,29 @@ impl Key {
         };
         check(done, CKR_GENERAL_ERROR, "AWS-LC gave no public point")?;
         Ok(point)
+    }
+
+    /// The x coordinate of the product of the private half and `peer_point`, as [`agree`].
+    pub fn agree(&self, peer_point: &[u8]) -> Result<Secret> {
+        let peer = Self::public(self.curve, peer_point)?;
+        let mut x = Secret::zeroed(self.curve.len())?;
+        // SAFETY: both keys are live and of one curve, and each has the half that is read; `x` is
+        // writable for its length. No function derives a key: the coordinate itself is written.
+        let written = unsafe {
+            c::ECDH_compute_key(
+                x.as_mut_ptr().cast(),
+                x.len(),
+                c::EC_KEY_get0_public_key(peer.key.as_ptr()),
+                self.key.as_ptr(),
+                None,
+            )
+        };
+        check(
+            (usize::try_from(written) == Ok(x.len())).into(),
+            CKR_GENERAL_ERROR,
+            "AWS-LC gave no shared secret",
+        )?;
+        Ok(x)
     }
 
     /// Signs `digest`, of which the leftmost bits count, as many as the order has (FIPS 186-5 6.4.1).

@@ -9,6 +9,7 @@ mod ec;
 mod ed25519;
 mod ffi;
 mod hash;
+mod kdf;
 mod ml_dsa;
 mod ml_kem;
 mod rsa;
@@ -19,6 +20,7 @@ pub use aead::{ccm_open, ccm_seal, chacha_open, chacha_seal, gcm_open, gcm_seal}
 pub use ec::{agree, public_point};
 pub use ed25519::public as ed25519_public;
 pub use hash::{Cmac, Digest, Hmac, digest};
+pub use kdf::{hkdf_expand, hkdf_extract, pbkdf2};
 pub use ml_dsa::{from_seed as ml_dsa_from_seed, public_of as ml_dsa_public};
 pub use ml_kem::from_seed as ml_kem_from_seed;
 pub use symmetric::{Cipher, cfb, key_unwrap, key_wrap, tdes_block};
@@ -62,7 +64,7 @@ enum Private {
     Rsa(rsa::PrivateKey),
     Ec(ec::Key),
     Ed25519(ed25519::PrivateKey),
-    X25519,
+    X25519 { scalar: Secret },
     MlDsa(ml_dsa::PrivateKey),
     MlKem(ml_kem::Key),
 }
@@ -84,7 +86,9 @@ impl PrivateKey {
             }
             (PublicParts::X25519(public), SecretParts::X25519 { scalar }) => {
                 x25519::check_pair(public, scalar)?;
-                Private::X25519
+                Private::X25519 {
+                    scalar: Secret::copy_of(scalar)?,
+                }
             }
             (PublicParts::MlDsa { set, key }, SecretParts::MlDsa { seed, expanded }) => {
                 Private::MlDsa(ml_dsa::PrivateKey::new(*set, key, seed.as_ref(), expanded)?)
@@ -140,6 +144,20 @@ impl PrivateKey {
         let _pass = ffi::begin_drawing();
         match &self.0 {
             Private::MlKem(key) => key.decapsulate(ciphertext),
+            _ => Err(wrong_type()),
+        }
+    }
+
+    /// The secret shared with who has the private half of `peer`: of an EC key the x coordinate of
+    /// the product, as long as the field (SP 800-56A 5.7.1.2), of X25519 that of RFC 7748 6.1.
+    ///
+    /// `CKR_KEY_TYPE_INCONSISTENT` for a key that does not agree, `CKR_ATTRIBUTE_VALUE_INVALID` for a
+    /// peer that is no uncompressed point of the key's curve, or of small order.
+    pub fn agree(&self, peer: &[u8]) -> Result<Secret> {
+        let _pass = ffi::begin_drawing();
+        match &self.0 {
+            Private::Ec(key) => key.agree(peer),
+            Private::X25519 { scalar } => x25519::agree(scalar, peer),
             _ => Err(wrong_type()),
         }
     }

@@ -9,6 +9,7 @@ mod cipher;
 mod ec;
 mod ed25519;
 mod hash;
+mod kdf;
 mod ml_dsa;
 mod ml_kem;
 mod padding;
@@ -20,6 +21,7 @@ pub use cipher::{Cipher, cfb, key_unwrap, key_wrap, tdes_block};
 pub use ec::{agree, public_point};
 pub use ed25519::public_key as ed25519_public;
 pub use hash::{Cmac, Digest, Hmac, digest};
+pub use kdf::{hkdf_expand, hkdf_extract, pbkdf2};
 pub use ml_dsa::{from_seed as ml_dsa_from_seed, public_of as ml_dsa_public};
 pub use ml_kem::from_seed as ml_kem_from_seed;
 pub use x25519::{agree as x25519, public as x25519_public};
@@ -78,7 +80,7 @@ enum Private {
     Rsa(Box<rsa::PrivateKey>),
     Ec { curve: Curve, d: Secret },
     Ed25519 { seed: Secret, public: Vec<u8> },
-    X25519,
+    X25519 { scalar: Secret },
     MlDsa(ml_dsa::PrivateKey),
     MlKem(ml_kem::PrivateKey),
 }
@@ -117,7 +119,9 @@ impl PrivateKey {
                 if x25519::public(scalar)? != *public {
                     return unrelated();
                 }
-                Ok(Self(Private::X25519))
+                Ok(Self(Private::X25519 {
+                    scalar: Secret::copy_of(scalar)?,
+                }))
             }
             (PublicParts::MlDsa { set, key }, SecretParts::MlDsa { seed, expanded }) => {
                 let key = ml_dsa::PrivateKey::new(*set, key, seed.as_ref(), expanded)?;
@@ -168,6 +172,19 @@ impl PrivateKey {
     pub fn decapsulate(&self, ciphertext: &[u8]) -> Result<Secret> {
         match &self.0 {
             Private::MlKem(key) => key.decapsulate(ciphertext),
+            _ => inconsistent(),
+        }
+    }
+
+    /// The secret shared with who has the private half of `peer`: of an EC key the x coordinate of
+    /// the product, as long as the field (SP 800-56A 5.7.1.2), of X25519 that of RFC 7748 6.1.
+    ///
+    /// `CKR_KEY_TYPE_INCONSISTENT` for a key that does not agree, `CKR_ATTRIBUTE_VALUE_INVALID` for a
+    /// peer that is no uncompressed point of the key's curve, or of small order.
+    pub fn agree(&self, peer: &[u8]) -> Result<Secret> {
+        match &self.0 {
+            Private::Ec { curve, d } => ec::agree(*curve, d, peer),
+            Private::X25519 { scalar } => x25519::agree(scalar, peer),
             _ => inconsistent(),
         }
     }

@@ -93,6 +93,8 @@ pub(super) enum Operation<'a> {
     Ecdsa(&'a [u8]),
     /// Ed25519 over the message.
     Ed25519(&'a [u8]),
+    /// ECDH with an uncompressed point: the x coordinate of the product.
+    Agree(&'a [u8]),
 }
 
 /// How much of a card is to be read.

@@ -179,4 +179,26 @@ impl PrivateKey for Key {
         self.card.forget_confirmation();
         decrypted
     }
+
+    fn agree(&self, peer: &[u8]) -> Result<Secret> {
+        let PublicParts::Ec { curve, .. } = self.parts else {
+            return fail!(
+                CKR_KEY_TYPE_INCONSISTENT,
+                "this type of key agrees on no secrets"
+            );
+        };
+        let made = self.operate(&Operation::Agree(peer));
+        self.card.forget_confirmation();
+        let secret = made?;
+        // Who has not the private half cannot check more of it.
+        if secret.len() != curve.len() {
+            return fail!(
+                CKR_DEVICE_ERROR,
+                "the card's shared secret has {} bytes, not {}, and was withheld",
+                secret.len(),
+                curve.len()
+            );
+        }
+        Secret::copy_of(&secret)
+    }
 }

@@ -206,6 +206,7 @@ impl Token for CardToken {
                 | Plan::RsaRaw
                 | Plan::EcPair
                 | Plan::Ecdsa(_)
+                | Plan::Ecdh
                 | Plan::EdwardsPair
                 | Plan::EdDsa
         );

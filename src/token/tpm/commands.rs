@@ -2,7 +2,7 @@
 
 use super::chip::{Abilities, Lockout};
 use super::fault::{Fault, malformed};
-use super::frame::{Command, Response};
+use super::frame::{Command, Response, split_2b};
 use super::object::{self, AUTH_LEN, Wrapped};
 use super::root::Root;
 use super::session::Asks;
@@ -167,6 +167,36 @@ impl Visit<'_> {
             })
         })?;
         Ok(response.secret()?)
+    }
+
+    /// Key agreement (TPM2_ECDH_ZGen): the coordinates of the product of the private key and a point.
+    pub(super) fn ecdh(
+        &mut self,
+        root: &Root,
+        key: &Wrapped,
+        (x, y): (&[u8], &[u8]),
+    ) -> Outcome<(Secret, Secret)> {
+        let response = self.using(root, key, &key.auth, (false, true), |handle| {
+            Command::new(&TpmEcdhZGenCommand {
+                handles: [handle],
+                in_point: Tpm2bEccPoint {
+                    inner: TpmsEccPoint {
+                        x: Tpm2bEccParameter::try_from(x)?,
+                        y: Tpm2bEccParameter::try_from(y)?,
+                    },
+                },
+            })
+        })?;
+        // A secret never lies in a structure of the library.
+        let point = response.secret()?;
+        let coordinates = split_2b(&point).and_then(|(x, rest)| match split_2b(rest) {
+            Some((y, [])) => Some((x, y)),
+            _ => None,
+        });
+        match coordinates {
+            Some((x, y)) => Ok((Secret::copy_of(x)?, Secret::copy_of(y)?)),
+            None => Err(malformed("it is no point").into()),
+        }
     }
 
     /// The storage root at a handle, `None` where the handle is free. Another kind of key there is

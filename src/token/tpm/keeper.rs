@@ -150,7 +150,7 @@ impl Keeper for TpmKeeper {
             | Plan::RsaOaep
             | Plan::RsaAesKeyWrap
             | Plan::RsaRaw => in_chip(abilities.rsa_bits),
-            Plan::EcPair | Plan::Ecdsa(_) => in_chip(if abilities.p384 {
+            Plan::EcPair | Plan::Ecdsa(_) | Plan::Ecdh => in_chip(if abilities.p384 {
                 Curve::P384.bits()
             } else {
                 Curve::P256.bits()
@@ -170,7 +170,13 @@ impl Keeper for TpmKeeper {
             | Plan::Ccm
             | Plan::ChaCha20Poly1305
             | Plan::KeyWrap { .. }
-            | Plan::KeyWrapPkcs7 => Some(*row),
+            | Plan::KeyWrapPkcs7
+            | Plan::Hkdf
+            | Plan::HkdfData
+            | Plan::Sp800108(_)
+            | Plan::CipherData(_)
+            | Plan::PublicOfPrivate
+            | Plan::Pbkdf2 => Some(*row),
         }
     }
 

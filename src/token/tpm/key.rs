@@ -109,4 +109,33 @@ impl PrivateKey for Key {
         self.public
             .unpad_decrypted(scheme, &block, input, &self.rejection_key)
     }
+
+    fn agree(&self, peer: &[u8]) -> Result<Secret> {
+        let PublicParts::Ec { curve, .. } = self.parts else {
+            return fail!(
+                CKR_KEY_TYPE_INCONSISTENT,
+                "this type of key agrees on no secrets"
+            );
+        };
+        let coordinates = peer.get(1..).unwrap_or_default();
+        let point = coordinates.split_at(coordinates.len() / 2);
+        let (x, y) = self
+            .chip
+            .visit(|visit| visit.ecdh(&self.root, &self.wrapped, point))?;
+        let (x, y) = (left_pad(&x, curve.len())?, left_pad(&y, curve.len())?);
+        // Who has not the private half cannot tell more than this: a wrong product is hardly ever on
+        // the curve.
+        let product = Zeroizing::new([&[4], &*x, &*y].concat());
+        let parts = PublicParts::Ec {
+            curve,
+            point: product.to_vec(),
+        };
+        if engine::PublicKey::from_parts(&parts).is_err() {
+            return fail!(
+                CKR_DEVICE_ERROR,
+                "the TPM gave no point of the key's curve, and it was withheld"
+            );
+        }
+        Ok(x)
+    }
 }

@@ -28,6 +28,10 @@ const SET_MANAGEMENT_KEY: u8 = 0xff;
 /// Deletes a key, with this P1; version 5.7 and later.
 const MOVE_KEY: u8 = 0xf6;
 
+/// What a private operation is done with, in the dynamic authentication template (3.2.4, table 7).
+pub(super) const CHALLENGE: Tag = 0x81;
+pub(super) const EXPONENTIATION: Tag = 0x85;
+
 /// Card application administration key.
 pub(super) const ADMINISTRATION: u8 = 0x9b;
 
@@ -338,16 +342,17 @@ fn authenticate(
     })
 }
 
-/// The private operation with a key (Part 2, A.4): the response to a challenge.
+/// The private operation with a key: the response to a [`CHALLENGE`] (Part 2, A.4), or, of an EC key,
+/// to a point, with which it agrees on a secret ([`EXPONENTIATION`], A.5).
 pub(super) fn operate(
     talk: &mut Talk<'_>,
-    algorithm: u8,
-    reference: u8,
-    challenge: &[u8],
+    (algorithm, reference): (u8, u8),
+    tag: Tag,
+    input: &[u8],
 ) -> Result<Zeroizing<Vec<u8>>> {
-    let mut inner = Zeroizing::new(Vec::with_capacity(challenge.len() + 8));
+    let mut inner = Zeroizing::new(Vec::with_capacity(input.len() + 8));
     tlv::push(&mut inner, 0x82, &[]);
-    tlv::push(&mut inner, 0x81, challenge);
+    tlv::push(&mut inner, tag, input);
     let template = Zeroizing::new(tlv::object(0x7c, &inner));
     let data = authenticate(
         talk,

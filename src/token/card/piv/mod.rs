@@ -307,21 +307,24 @@ impl Application for Piv {
             return refuse!(CKR_KEY_HANDLE_INVALID, "the object is no key of the card");
         };
         let algorithm = self.algorithm(talk, slot, id)?;
-        let input = match operation {
-            Operation::Rsa(block) => block,
-            Operation::Ecdsa(input) | Operation::Ed25519(input) => input,
+        let (tag, input) = match operation {
+            Operation::Rsa(input) | Operation::Ecdsa(input) | Operation::Ed25519(input) => {
+                (commands::CHALLENGE, input)
+            }
+            Operation::Agree(point) => (commands::EXPONENTIATION, point),
             Operation::RsaPkcs1(_) => {
                 return refuse!(CKR_GENERAL_ERROR, "a PIV card takes padded blocks");
             }
         };
-        let first = commands::operate(talk, algorithm, slot.reference, input);
+        let place = (algorithm, slot.reference);
+        let first = commands::operate(talk, place, tag, input);
         // Another command came between the PIN and the use.
         match (&first, &login.confirmed) {
             (Err(Failure::Refused { status, .. }), Some((key, pin)))
                 if *status == Status::NOT_ALLOWED && key == id =>
             {
                 self.verify(talk, User::User, pin)?;
-                commands::operate(talk, algorithm, slot.reference, input)
+                commands::operate(talk, place, tag, input)
             }
             _ => first,
         }
