@@ -618,12 +618,11 @@ fn hostile_templates_in_templates() {
         make(endless[0]).refused(CKR_ATTRIBUTE_VALUE_INVALID);
         make(one(CKA_WRAP_TEMPLATE, null_mut(), 0)).unwrap();
         // One that makes a key trusted is no way around the security officer.
-        let mut trusted = [one(CKA_TRUSTED, first.cast(), 1)];
+        let trusted = [one(CKA_TRUSTED, first.cast(), 1)];
         let kek = aes_template(&[0x42; 32])
             .set(CKA_UNWRAP, true)
             .set(CKA_UNWRAP_TEMPLATE, array(&trusted));
         let kek = session.create(&kek).unwrap();
-        trusted[0].ulValueLen = 0;
         session
             .unwrap(CKM_AES_ECB, kek, &[0; 16], &secret_again(Some(16)))
             .refused(CKR_ATTRIBUTE_READ_ONLY);
