@@ -4,6 +4,7 @@
 use crate::config::Policy;
 use crate::crypto::{CipherMode, CryptScheme, Hash};
 use crate::error::{Result, fail};
+use crate::operation::message::aead::Aead;
 use cryptoki_sys::*;
 
 /// One row: what a mechanism needs and how it is carried out. A token may offer less of it
@@ -415,7 +416,7 @@ impl Mechanism {
     /// The row with what the message functions do with it (5.9, 5.11, 5.14, 5.16): whatever signs a
     /// message signs many, and an AEAD takes nonce and tag with each.
     pub fn with_messages(mut self) -> Self {
-        let aead = matches!(self.plan, Plan::Gcm | Plan::Ccm | Plan::ChaCha20Poly1305);
+        let aead = Aead::of(self.plan).is_some();
         for (one, many, takes_messages) in [
             (CKF_SIGN, CKF_MESSAGE_SIGN, true),
             (CKF_VERIFY, CKF_MESSAGE_VERIFY, true),
