@@ -5,6 +5,7 @@ use crate::config::Policy;
 use crate::crypto::kdf::{self, EcKdf, Format, Prf};
 use crate::crypto::{CipherMode, CryptScheme, Hash};
 use crate::error::{Result, fail};
+use crate::operation::message::aead::Aead;
 use cryptoki_sys::*;
 use std::fmt;
 use zeroize::Zeroizing;
@@ -550,7 +551,7 @@ impl Mechanism {
     /// The row with what the message functions do with it (5.9, 5.11, 5.14, 5.16): whatever signs a
     /// message signs many, and an AEAD takes nonce and tag with each.
     pub fn with_messages(mut self) -> Self {
-        let aead = matches!(self.plan, Plan::Gcm | Plan::Ccm | Plan::ChaCha20Poly1305);
+        let aead = Aead::of(self.plan).is_some();
         for (one, many, takes_messages) in [
             (CKF_SIGN, CKF_MESSAGE_SIGN, true),
             (CKF_VERIFY, CKF_MESSAGE_VERIFY, true),

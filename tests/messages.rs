@@ -555,3 +555,159 @@ fn the_mechanism_list_says_what_takes_messages() {
         }
     });
 }
+
+/// The other ciphers with a tag, in their own structures (6.13.4, 6.61).
+#[test]
+fn ccm_and_chacha20_poly1305() {
+    isolated(|world| {
+        let session = world.token().user();
+        let (handle, v3) = (session.handle, session.module.v3());
+        let aes = session.aes(32);
+        let chacha_key = Template::new()
+            .set(CKA_CLASS, CKO_SECRET_KEY)
+            .set(CKA_KEY_TYPE, CKK_CHACHA20)
+            .set(CKA_VALUE, &[7u8; 32][..])
+            .set(CKA_ENCRYPT, true)
+            .set(CKA_DECRYPT, true);
+        let chacha = session.create(&chacha_key).unwrap();
+        let (mut nonce, mut tag) = ([4u8; 12], [0u8; 16]);
+        let ccm = CK_CCM_MESSAGE_PARAMS {
+            ulDataLen: 50,
+            pNonce: nonce.as_mut_ptr(),
+            ulNonceLen: 12,
+            ulNonceFixedBits: 0,
+            nonceGenerator: CKG_NO_GENERATE,
+            pMAC: tag.as_mut_ptr(),
+            ulMACLen: 16,
+        };
+        let poly = |nonce_len| CK_SALSA20_CHACHA20_POLY1305_MSG_PARAMS {
+            pNonce: ccm.pNonce,
+            ulNonceLen: nonce_len,
+            pTag: ccm.pMAC,
+        };
+        let plain = [9u8; 50];
+        let aad = b"aad".as_ptr().cast_mut();
+        let by_nonce = |name,
+                        nonce: &mut [u8; 12],
+                        kind,
+                        key,
+                        given: *mut std::ffi::c_void,
+                        size: usize,
+                        single: Mech| {
+            eprintln!("{name}");
+            let size = size as CK_ULONG;
+            session.message_encrypt_init(kind, key).unwrap();
+            session.message_decrypt_init(kind, key).unwrap();
+            let (data, mut out, mut back, mut len) =
+                (plain.as_ptr().cast_mut(), [0u8; 50], [0u8; 50], 50);
+            try_call!(via v3, C_EncryptMessage(handle, given, size, aad, 3, data, 50, out.as_mut_ptr(), &mut len)).unwrap();
+            let sealed = [&out[..], unsafe {
+                std::slice::from_raw_parts(ccm.pMAC, 16)
+            }]
+            .concat();
+            assert_eq!(session.encrypt(single, key, &plain).unwrap(), sealed);
+            try_call!(via v3, C_DecryptMessage(handle, given, size, aad, 3, out.as_mut_ptr(), 50, back.as_mut_ptr(), &mut len)).unwrap();
+            assert_eq!(back, plain);
+            // In parts.
+            try_call!(via v3, C_DecryptMessageBegin(handle, given, size, aad, 3)).unwrap();
+            let mut none = 0;
+            try_call!(via v3, C_DecryptMessageNext(handle, given, size, out.as_mut_ptr(), 20, back.as_mut_ptr(), &mut none, 0)).unwrap();
+            let rest = out[20..].as_mut_ptr();
+            try_call!(via v3, C_DecryptMessageNext(handle, given, size, rest, 30, back.as_mut_ptr(), &mut len, CKF_END_OF_MESSAGE)).unwrap();
+            assert_eq!((back, len), (plain, 50));
+            nonce[0] ^= 1;
+            try_call!(via v3, C_DecryptMessage(handle, given, size, aad, 3, out.as_mut_ptr(), 50, back.as_mut_ptr(), &mut len)).refused(CKR_AEAD_DECRYPT_FAILED);
+            nonce[0] ^= 1;
+            try_call!(via v3, C_EncryptMessage(handle, given, size - 1, aad, 3, data, 50, out.as_mut_ptr(), &mut len)).refused(CKR_MECHANISM_PARAM_INVALID);
+        };
+        let mut given = ccm;
+        let single = {
+            let (nonce, aad) = (vec![4u8; 12], b"aad".to_vec());
+            let given = CK_CCM_PARAMS {
+                ulDataLen: 50,
+                pNonce: nonce.as_ptr().cast_mut(),
+                ulNonceLen: 12,
+                pAAD: aad.as_ptr().cast_mut(),
+                ulAADLen: 3,
+                ulMACLen: 16,
+            };
+            Mech::structure(CKM_AES_CCM, given, vec![nonce, aad])
+        };
+        by_nonce(
+            "CCM",
+            &mut nonce,
+            CKM_AES_CCM,
+            aes,
+            (&raw mut given).cast(),
+            size_of_val(&given),
+            single,
+        );
+        // It is as long as was said.
+        let (mut out, mut len) = ([0u8; 60], 60);
+        let at: *mut std::ffi::c_void = (&raw mut given).cast();
+        let size = size_of_val(&given) as CK_ULONG;
+        try_call!(via v3, C_EncryptMessage(handle, at, size, aad, 3, aad, 3, out.as_mut_ptr(), &mut len)).refused(CKR_DATA_LEN_RANGE);
+        for wild in [
+            CK_CCM_MESSAGE_PARAMS {
+                ulNonceLen: 6,
+                ..ccm
+            },
+            CK_CCM_MESSAGE_PARAMS {
+                ulNonceLen: 14,
+                ..ccm
+            },
+            CK_CCM_MESSAGE_PARAMS { ulMACLen: 5, ..ccm },
+            CK_CCM_MESSAGE_PARAMS {
+                ulMACLen: CK_ULONG::MAX,
+                ..ccm
+            },
+            CK_CCM_MESSAGE_PARAMS {
+                pNonce: null_mut(),
+                ..ccm
+            },
+            CK_CCM_MESSAGE_PARAMS {
+                pMAC: 8 as *mut u8,
+                ..ccm
+            },
+        ] {
+            given = wild;
+            try_call!(via v3, C_EncryptMessage(handle, at, size, aad, 3, plain.as_ptr().cast_mut(), 50, out.as_mut_ptr(), &mut len)).refused(CKR_MECHANISM_PARAM_INVALID);
+        }
+        // Its nonces are made as those of GCM.
+        given = CK_CCM_MESSAGE_PARAMS {
+            ulNonceFixedBits: 32,
+            nonceGenerator: CKG_GENERATE,
+            ..ccm
+        };
+        try_call!(via v3, C_EncryptMessage(handle, at, size, aad, 3, plain.as_ptr().cast_mut(), 50, out.as_mut_ptr(), &mut len)).unwrap();
+        assert_eq!(nonce[..4], [4; 4]);
+        assert_ne!(nonce, [4; 12]);
+        nonce = [4; 12];
+        session.cancel(CKF_MESSAGE_ENCRYPT | CKF_MESSAGE_DECRYPT);
+
+        let mut given = poly(96);
+        let single = {
+            let (nonce, aad) = (vec![4u8; 12], b"aad".to_vec());
+            let given = CK_SALSA20_CHACHA20_POLY1305_PARAMS {
+                pNonce: nonce.as_ptr().cast_mut(),
+                ulNonceLen: 96,
+                pAAD: aad.as_ptr().cast_mut(),
+                ulAADLen: 3,
+            };
+            Mech::structure(CKM_CHACHA20_POLY1305, given, vec![nonce, aad])
+        };
+        by_nonce(
+            "ChaCha20-Poly1305",
+            &mut nonce,
+            CKM_CHACHA20_POLY1305,
+            chacha,
+            (&raw mut given).cast(),
+            size_of_val(&given),
+            single,
+        );
+        let mut given = poly(11);
+        let (at, size): (*mut std::ffi::c_void, _) =
+            ((&raw mut given).cast(), size_of_val(&given) as CK_ULONG);
+        try_call!(via v3, C_EncryptMessage(handle, at, size, aad, 3, plain.as_ptr().cast_mut(), 50, out.as_mut_ptr(), &mut len)).refused(CKR_MECHANISM_PARAM_INVALID);
+    });
+}

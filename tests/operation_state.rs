@@ -1,5 +1,5 @@
-//! Saved operation states, digested keys, and what sessions say of logins by name, validations and
-//! asynchronous calls (PKCS#11 3.2, 5.6.6, 5.6.7, 5.6.9, 5.6.11, 5.12.4, 5.22).
+//! Saved operation states, digested keys, and what sessions say of logins by name, seeds, validations and
+//! asynchronous calls (PKCS#11 3.2, 5.6.6, 5.6.7, 5.6.9, 5.6.11, 5.12.4, 5.20.1, 5.22).
 
 #![allow(
     clippy::unwrap_used,
@@ -294,5 +294,16 @@ fn nothing_is_validated_and_nothing_asynchronous() {
         }
         assert_eq!(id, 7);
         session.digest_final().unwrap();
+    });
+}
+
+#[test]
+fn no_seed_is_taken() {
+    isolated(|world| {
+        let session = world.token().session();
+        session
+            .seed_random(&[1; 100])
+            .refused(CKR_RANDOM_SEED_NOT_SUPPORTED);
+        assert_ne!(session.random(32).unwrap(), session.random(32).unwrap());
     });
 }

@@ -314,3 +314,50 @@ fn unloading_leaves_the_code_in_place() {
         module.slots().refused(CKR_CRYPTOKI_NOT_INITIALIZED);
     });
 }
+
+/// `conformance/FUNCTIONS.md` names these functions and no others, and says of none that it is done that
+/// answers CKR_FUNCTION_NOT_SUPPORTED, or the other way round.
+#[test]
+fn the_list_of_functions_is_true() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let list = std::fs::read_to_string(root.join("conformance/FUNCTIONS.md")).unwrap();
+    let rows: Vec<Vec<&str>> = list
+        .lines()
+        .filter(|line| line.starts_with("| C_"))
+        .map(|line| line.trim_matches(['|', ' ']).split(" | ").collect())
+        .collect();
+    let names: Vec<_> = rows.iter().map(|row| row[0]).collect();
+    assert_eq!(names, FUNCTIONS);
+    for row in &rows {
+        assert!(root.join("tests").join(row[2]).is_file(), "{row:?}");
+    }
+    isolated_on(&[SOFTWARE], |world| {
+        type Function = unsafe extern "C" fn(
+            usize,
+            usize,
+            usize,
+            usize,
+            usize,
+            usize,
+            usize,
+            usize,
+            usize,
+            usize,
+            usize,
+            usize,
+        ) -> CK_RV;
+        let token = world.token();
+        let table: *const c_void = std::ptr::from_ref(token.module.v32()).cast();
+        for (entry, row) in entries(table, FUNCTIONS.len()).into_iter().zip(&rows) {
+            let session = token.session().handle as usize;
+            let function = unsafe { std::mem::transmute::<*const c_void, Function>(entry) };
+            let rv = Rv(unsafe { function(session, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0) });
+            let missing = row[1].starts_with("CKR_FUNCTION_NOT_SUPPORTED");
+            assert_eq!(
+                rv == Rv(CKR_FUNCTION_NOT_SUPPORTED),
+                missing,
+                "{row:?}: {rv:?}"
+            );
+        }
+    });
+}

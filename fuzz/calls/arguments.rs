@@ -163,7 +163,22 @@ impl<'t> Arguments<'t> {
                 let [at, len] = self.data(input);
                 self.words.extend([at, len]);
             }
-            'B' | 'L' | 'R' => self.output(letter, input),
+            'P' => self.message_parameter(input),
+            'N' if input.is_good() => self.words.extend([0, 0]),
+            'N' => {
+                let [at, len] = self.data(input);
+                self.words.extend([at, len]);
+            }
+            'e' => {
+                let flags = match input.is_good() {
+                    true => usize::from(input.byte() % 2),
+                    false => input.wild(),
+                };
+                self.words.push(flags);
+            }
+            // More of the message follows.
+            'E' if input.byte() % 2 == 0 => self.words.extend([0, 0]),
+            'B' | 'E' | 'L' | 'R' => self.output(letter, input),
             'T' | 'C' | 'G' | 'Q' => self.template(letter, input),
             'H' => {
                 let (at, room) = self.buffer(8 * usize::from(input.byte()));
@@ -388,6 +403,48 @@ impl<'t> Arguments<'t> {
                 vec![usize::from(input.byte() % 3), len, at]
             }
         }
+    }
+
+    /// CK_GCM_MESSAGE_PARAMS, CK_CCM_MESSAGE_PARAMS or CK_SALSA20_CHACHA20_POLY1305_MSG_PARAMS, whose
+    /// buffers are written to.
+    fn message_parameter(&mut self, input: &mut Input<'_>) {
+        let small = |input: &mut Input<'_>, good: usize| match input.byte() {
+            0..200 => good,
+            200..GOOD => usize::from(input.byte()),
+            _ => *input.one_of(&WILD),
+        };
+        let pointer = |at: usize, input: &mut Input<'_>| if input.is_good() { at } else { 0 };
+        // As long as the longest that are taken.
+        let (nonce, tag) = (self.buffer(256).0, self.buffer(256).0);
+        let (nonce, tag) = (pointer(nonce, input), pointer(tag, input));
+        let generator = usize::from(input.byte() % 6);
+        let fixed = small(input, 0);
+        let words = match input.byte() % 3 {
+            0 => vec![
+                small(input, 20),
+                nonce,
+                small(input, 12),
+                fixed,
+                generator,
+                tag,
+                small(input, 16),
+            ],
+            1 => vec![nonce, small(input, 96), tag],
+            _ => vec![
+                nonce,
+                small(input, 12),
+                fixed,
+                generator,
+                tag,
+                small(input, 128),
+            ],
+        };
+        let len = 8 * words.len();
+        let at = self.behind(words);
+        self.words.extend(match input.is_good() {
+            true => [at, len],
+            false => [pointer(at, input), small(input, len / 2)],
+        });
     }
 
     fn template(&mut self, letter: char, input: &mut Input<'_>) {

@@ -21,7 +21,9 @@ type Entry = unsafe extern "C" fn(
 /// | `x` `f` `u` `w` | a number; flags of a session; a user type; flags that do not block |
 /// | `m` | a mechanism |
 /// | `D` | input and its length |
-/// | `B` `L` `R` | output and the pointer to its length; a list likewise; output and its length |
+/// | `P` `N` | the parameter of a message and its length: of an AEAD; none |
+/// | `e` | flags of a part of a message |
+/// | `B` `E` `L` `R` | output and the pointer to its length; or nothing; a list likewise; output and its length |
 /// | `T` `C` `G` `Q` | a template and its count: of an object; of a copy; of a key to be made; asking for values |
 /// | `H` | a list for handles, its length, the pointer to their count |
 /// | `h` `o` | where the handle of a new object goes; of a new session |
@@ -104,24 +106,24 @@ pub const FUNCTIONS: &[(&str, &str)] = &[
     ("C_LoginUser", "suDD"),
     ("C_SessionCancel", "sx"),
     ("C_MessageEncryptInit", "smk"),
-    ("C_EncryptMessage", "sDDDB"),
-    ("C_EncryptMessageBegin", "sDD"),
-    ("C_EncryptMessageNext", "sDDBx"),
+    ("C_EncryptMessage", "sPDDB"),
+    ("C_EncryptMessageBegin", "sPD"),
+    ("C_EncryptMessageNext", "sPDBe"),
     ("C_MessageEncryptFinal", "s"),
     ("C_MessageDecryptInit", "smk"),
-    ("C_DecryptMessage", "sDDDB"),
-    ("C_DecryptMessageBegin", "sDD"),
-    ("C_DecryptMessageNext", "sDDBx"),
+    ("C_DecryptMessage", "sPDDB"),
+    ("C_DecryptMessageBegin", "sPD"),
+    ("C_DecryptMessageNext", "sPDBe"),
     ("C_MessageDecryptFinal", "s"),
     ("C_MessageSignInit", "smk"),
-    ("C_SignMessage", "sDDB"),
-    ("C_SignMessageBegin", "sD"),
-    ("C_SignMessageNext", "sDDB"),
+    ("C_SignMessage", "sNDB"),
+    ("C_SignMessageBegin", "sN"),
+    ("C_SignMessageNext", "sNDE"),
     ("C_MessageSignFinal", "s"),
     ("C_MessageVerifyInit", "smk"),
-    ("C_VerifyMessage", "sDDD"),
-    ("C_VerifyMessageBegin", "sD"),
-    ("C_VerifyMessageNext", "sDDD"),
+    ("C_VerifyMessage", "sNDD"),
+    ("C_VerifyMessageBegin", "sN"),
+    ("C_VerifyMessageNext", "sNDD"),
     ("C_MessageVerifyFinal", "s"),
     ("C_EncapsulateKey", "smkTBh"),
     ("C_DecapsulateKey", "smkTDh"),
@@ -130,9 +132,9 @@ pub const FUNCTIONS: &[(&str, &str)] = &[
     ("C_VerifySignatureUpdate", "sD"),
     ("C_VerifySignatureFinal", "s"),
     ("C_GetSessionValidationFlags", "sxp"),
-    ("C_AsyncComplete", "spp"),
-    ("C_AsyncGetID", "spp"),
-    ("C_AsyncJoin", "spxD"),
+    ("C_AsyncComplete", "snp"),
+    ("C_AsyncGetID", "snp"),
+    ("C_AsyncJoin", "snxD"),
     ("C_WrapKeyAuthenticated", "smkkDB"),
     ("C_UnwrapKeyAuthenticated", "smkDTDh"),
 ];
@@ -144,7 +146,13 @@ pub fn use_of(name: &str) -> CK_FLAGS {
         "C_DecryptInit" => CKF_DECRYPT,
         "C_DigestInit" => CKF_DIGEST,
         "C_SignInit" => CKF_SIGN,
-        "C_VerifyInit" => CKF_VERIFY,
+        "C_VerifyInit" | "C_VerifySignatureInit" => CKF_VERIFY,
+        "C_SignRecoverInit" => CKF_SIGN_RECOVER,
+        "C_VerifyRecoverInit" => CKF_VERIFY_RECOVER,
+        "C_MessageEncryptInit" => CKF_MESSAGE_ENCRYPT,
+        "C_MessageDecryptInit" => CKF_MESSAGE_DECRYPT,
+        "C_MessageSignInit" => CKF_MESSAGE_SIGN,
+        "C_MessageVerifyInit" => CKF_MESSAGE_VERIFY,
         "C_GenerateKey" => CKF_GENERATE,
         "C_GenerateKeyPair" => CKF_GENERATE_KEY_PAIR,
         _ => 0,

@@ -1,10 +1,13 @@
 //! Message entries (PKCS#11 5.9, 5.11, 5.14, 5.16).
 
-use super::{crypto::mechanism, entries, input, output, parameter, session};
+use super::crypto::mechanism;
+use super::parameter::{self, LONGEST_NONCE, invalid};
+use super::{entries, input, output, session};
 use crate::crypto::Direction::{self, Decrypt, Encrypt};
-use crate::error::{Error, Result, fail};
+use crate::error::{Result, fail};
+use crate::mechanism;
 use crate::operation::message::Nonce;
-use crate::operation::message::aead::{Aead, Output, Tag};
+use crate::operation::message::aead::{Aead, Output, Start, Tag};
 use cryptoki_sys::*;
 use std::ffi::c_void;
 
@@ -15,13 +18,6 @@ macro_rules! arguments {
     };
 }
 
-fn invalid(reason: &'static str) -> Error {
-    Error::new(CKR_MECHANISM_PARAM_INVALID, reason)
-}
-
-/// Longest nonce; longer ones serve nobody.
-const LONGEST_NONCE: CK_ULONG = 256;
-
 /// The parameter of a message: where its nonce and its tag are, or go.
 struct Given {
     nonce: *mut CK_BYTE,
@@ -30,6 +26,8 @@ struct Given {
     generator: CK_GENERATOR_FUNCTION,
     tag: *mut CK_BYTE,
     tag_len: usize,
+    /// Length of the message, where the structure has it.
+    len: Option<usize>,
 }
 
 impl Given {
@@ -47,6 +45,36 @@ impl Given {
                     generator: given.ivGenerator,
                     tag: given.pTag,
                     tag_len: parameter::gcm_tag(given.ulTagBits)?,
+                    len: None,
+                })
+            }
+            Aead::Ccm => {
+                // SAFETY: the caller's word.
+                let given: CK_CCM_MESSAGE_PARAMS = unsafe { parameter::structure(pointer, len) }?;
+                parameter::ccm_nonce(given.ulNonceLen)?;
+                Ok(Self {
+                    nonce: given.pNonce,
+                    nonce_len: given.ulNonceLen,
+                    fixed_bits: given.ulNonceFixedBits,
+                    generator: given.nonceGenerator,
+                    tag: given.pMAC,
+                    tag_len: parameter::ccm_tag(given.ulMACLen)?,
+                    len: Some(given.ulDataLen.try_into().unwrap_or(usize::MAX)),
+                })
+            }
+            Aead::ChaCha20Poly1305 => {
+                // SAFETY: the caller's word.
+                let given: CK_SALSA20_CHACHA20_POLY1305_MSG_PARAMS =
+                    unsafe { parameter::structure(pointer, len) }?;
+                // 6.61.2: the nonce is always the caller's.
+                Ok(Self {
+                    nonce: given.pNonce,
+                    nonce_len: parameter::chacha20_nonce(given.ulNonceLen)?,
+                    fixed_bits: 0,
+                    generator: CKG_NO_GENERATE,
+                    tag: given.pTag,
+                    tag_len: 16,
+                    len: None,
                 })
             }
         }
@@ -132,14 +160,13 @@ unsafe fn aead_mechanism(pointer: *const CK_MECHANISM) -> Result<Option<CK_MECHA
     // SAFETY: the caller's word.
     let given = unsafe { input::structure(pointer) }?;
     if given.ulParameterLen != 0 {
-        let aead = match given.mechanism {
-            CKM_AES_GCM => Aead::Gcm,
-            kind => {
-                return fail!(
-                    CKR_MECHANISM_INVALID,
-                    "mechanism {kind:#x} takes no messages"
-                );
-            }
+        let plan = mechanism::row(given.mechanism).map(|row| row.plan);
+        let Some(aead) = plan.and_then(Aead::of) else {
+            return fail!(
+                CKR_MECHANISM_INVALID,
+                "mechanism {:#x} takes no messages",
+                given.mechanism
+            );
         };
         // SAFETY: the caller's word.
         unsafe { Given::read(aead, given.pParameter, given.ulParameterLen) }?;
@@ -160,7 +187,12 @@ macro_rules! whole {
         let aad = input::bytes($aad, $aad_len)?;
         let data = input::bytes($data, $data_len)?;
         let room = output::room($output, $output_len)?;
-        let done = session.crypt_message($direction, &nonce, &tag, aad, data, room)?;
+        let start = Start {
+            nonce: &nonce,
+            aad,
+            len: given.len,
+        };
+        let done = session.crypt_message($direction, &start, &tag, data, room)?;
         given.answer(done, $output, $output_len)
     }};
 }
@@ -176,7 +208,12 @@ macro_rules! begin {
         )?;
         let nonce = given.nonce($direction)?;
         let aad = input::bytes($aad, $aad_len)?;
-        let nonce = session.crypt_message_begin($direction, &nonce, given.tag_len, aad)?;
+        let start = Start {
+            nonce: &nonce,
+            aad,
+            len: given.len,
+        };
+        let nonce = session.crypt_message_begin($direction, &start, given.tag_len)?;
         if $direction == Encrypt {
             given.write(Some(&nonce), None);
         }

@@ -262,13 +262,19 @@ pub(super) fn ccm_tag(len: CK_ULONG) -> Result<usize> {
     }
 }
 
+/// Refuses a nonce of a length that AES-CCM does not take (SP 800-38C A.1).
+pub(super) fn ccm_nonce(len: CK_ULONG) -> Result<()> {
+    match (7..=13).contains(&len) {
+        true => Ok(()),
+        false => Err(invalid("ulNonceLen is not between 7 and 13")),
+    }
+}
+
 /// # Safety
 /// Nonce and additional data are readable.
 unsafe fn ccm(given: CK_CCM_PARAMS) -> Result<Parameter> {
     let tag = ccm_tag(given.ulMACLen)?;
-    if !(7..=13).contains(&given.ulNonceLen) {
-        return Err(invalid("ulNonceLen is not between 7 and 13"));
-    }
+    ccm_nonce(given.ulNonceLen)?;
     // SAFETY: the caller's word.
     let nonce = unsafe { nested(given.pNonce, given.ulNonceLen, LONGEST_NONCE) }?;
     // SAFETY: the caller's word.
@@ -281,15 +287,21 @@ unsafe fn ccm(given: CK_CCM_PARAMS) -> Result<Parameter> {
     })
 }
 
+/// Length in bytes of the nonce of ChaCha20-Poly1305 (RFC 8439). The standard counts bits, NSS and
+/// others bytes; the two cannot be taken for each other.
+pub(super) fn chacha20_nonce(len: CK_ULONG) -> Result<CK_ULONG> {
+    match len {
+        96 | 12 => Ok(12),
+        _ => Err(invalid("the nonce has not 96 bits (RFC 8439)")),
+    }
+}
+
 /// # Safety
 /// Nonce and additional data are readable.
 unsafe fn chacha20_poly1305(given: CK_SALSA20_CHACHA20_POLY1305_PARAMS) -> Result<Parameter> {
-    // The standard counts bits, NSS and others bytes; the two cannot be taken for each other.
-    if !matches!(given.ulNonceLen, 96 | 12) {
-        return Err(invalid("the nonce has not 96 bits (RFC 8439)"));
-    }
+    let len = chacha20_nonce(given.ulNonceLen)?;
     // SAFETY: the caller's word.
-    let nonce = unsafe { nested(given.pNonce, 12, LONGEST_NONCE) }?;
+    let nonce = unsafe { nested(given.pNonce, len, LONGEST_NONCE) }?;
     // SAFETY: the caller's word.
     let aad = unsafe { nested(given.pAAD, given.ulAADLen, CK_ULONG::MAX) }?;
     Ok(Parameter::ChaCha20Poly1305 { nonce, aad })

@@ -22,12 +22,19 @@ use zeroize::Zeroizing;
 pub enum Aead {
     /// CKM_AES_GCM, CK_GCM_MESSAGE_PARAMS.
     Gcm,
+    /// CKM_AES_CCM, CK_CCM_MESSAGE_PARAMS.
+    Ccm,
+    /// CKM_CHACHA20_POLY1305, CK_SALSA20_CHACHA20_POLY1305_MSG_PARAMS.
+    ChaCha20Poly1305,
 }
 
 impl Aead {
-    fn of(plan: Plan) -> Option<Self> {
+    /// That of a mechanism's plan.
+    pub fn of(plan: Plan) -> Option<Self> {
         match plan {
             Plan::Gcm => Some(Aead::Gcm),
+            Plan::Ccm => Some(Aead::Ccm),
+            Plan::ChaCha20Poly1305 => Some(Aead::ChaCha20Poly1305),
             _ => None,
         }
     }
@@ -39,6 +46,8 @@ impl Aead {
         } = message;
         let mut sealed = match self {
             Aead::Gcm => engine::gcm_seal(key, nonce, aad, *tag, data)?,
+            Aead::Ccm => engine::ccm_seal(key, nonce, aad, *tag, data)?,
+            Aead::ChaCha20Poly1305 => engine::chacha_seal(key, nonce, aad, data)?,
         };
         let tag = sealed.split_off(data.len());
         Ok((sealed, tag))
@@ -52,6 +61,8 @@ impl Aead {
         input.extend_from_slice(tag);
         let opened = match self {
             Aead::Gcm => engine::gcm_open(key, nonce, aad, tag.len(), &input),
+            Aead::Ccm => engine::ccm_open(key, nonce, aad, tag.len(), &input),
+            Aead::ChaCha20Poly1305 => engine::chacha_open(key, nonce, aad, &input),
         };
         let plain = opened.map_err(|error| match error.rv() {
             CKR_ENCRYPTED_DATA_INVALID => error.with_rv(CKR_AEAD_DECRYPT_FAILED),
@@ -86,6 +97,8 @@ pub(crate) struct Message {
     aad: Vec<u8>,
     /// Length of the tag.
     tag: usize,
+    /// Length of the message, where it was said beforehand.
+    len: Option<usize>,
     collected: Zeroizing<Vec<u8>>,
 }
 
@@ -104,6 +117,16 @@ impl Tag {
             Tag::Given(tag) => tag.len(),
         }
     }
+}
+
+/// What a message says of itself when it begins.
+pub struct Start<'a> {
+    /// Its nonce, or how that is made.
+    pub nonce: &'a Nonce,
+    /// Its associated data.
+    pub aad: &'a [u8],
+    /// Its length, where that is said beforehand (CCM).
+    pub len: Option<usize>,
 }
 
 /// What a step gives to the caller.
@@ -143,14 +166,30 @@ impl Crypting {
         }
     }
 
-    fn begin(&mut self, nonce: &Nonce, aad: &[u8], tag: usize) -> Result<Message> {
+    fn begin(&mut self, start: &Start<'_>, tag: usize) -> Result<Message> {
         Ok(Message {
-            aad: memory::copy(aad)?,
-            nonce: self.nonces.next(nonce)?,
+            aad: memory::copy(start.aad)?,
+            nonce: self.nonces.next(start.nonce)?,
             tag,
+            len: start.len,
             collected: Zeroizing::default(),
         })
     }
+}
+
+/// Refuses a message that is not as long as was said (ulDataLen).
+fn check_len(direction: Direction, said: Option<usize>, len: usize) -> Result<()> {
+    if said.is_none_or(|said| said == len) {
+        return Ok(());
+    }
+    let code = match direction {
+        Direction::Encrypt => CKR_DATA_LEN_RANGE,
+        Direction::Decrypt => CKR_ENCRYPTED_DATA_LEN_RANGE,
+    };
+    fail!(
+        code,
+        "the message has {len} bytes, and ulDataLen says otherwise"
+    )
 }
 
 impl Operations {
@@ -204,15 +243,15 @@ impl Session {
     pub fn crypt_message(
         &self,
         direction: Direction,
-        nonce: &Nonce,
+        start: &Start<'_>,
         tag: &Tag,
-        aad: &[u8],
         data: &[u8],
         room: Room,
     ) -> Result<Output> {
         let mut operations = self.operations();
         let process = between(operations.messages(direction), &self.slot)?;
         process.guard.check(&self.slot)?;
+        check_len(direction, start.len, data.len())?;
         match room {
             Room::Query => return Ok(Answer::Length(data.len()).into()),
             Room::Bytes(room) if room < data.len() => {
@@ -220,7 +259,7 @@ impl Session {
             }
             Room::Bytes(_) => {}
         }
-        let message = process.begin(nonce, aad, tag.len())?;
+        let message = process.begin(start, tag.len())?;
         let (output, made) = Crypting::run(process.aead, &process.key, &message, data, tag)?;
         Ok(Output {
             answer: Answer::Bytes(output),
@@ -233,14 +272,13 @@ impl Session {
     pub fn crypt_message_begin(
         &self,
         direction: Direction,
-        nonce: &Nonce,
+        start: &Start<'_>,
         tag: usize,
-        aad: &[u8],
     ) -> Result<Vec<u8>> {
         let mut operations = self.operations();
         let process = between(operations.messages(direction), &self.slot)?;
         process.guard.check(&self.slot)?;
-        let message = process.begin(nonce, aad, tag)?;
+        let message = process.begin(start, tag)?;
         let nonce = memory::copy(&message.nonce)?;
         process.current = Some(message);
         Ok(nonce)
@@ -277,6 +315,7 @@ impl Session {
                 );
             }
             let len = message.collected.len().saturating_add(data.len());
+            check_len(direction, message.len, len)?;
             with_room(message, room, len, |mut message| {
                 let mut whole = std::mem::take(&mut message.collected);
                 collect(&mut whole, data)?;
