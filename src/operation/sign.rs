@@ -32,13 +32,29 @@ enum Message {
     /// Signed as an integer of so many bytes (CKM_RSA_X_509).
     Integer(usize, Vec<u8>),
     /// The MAC is the signature.
-    Mac(Mac),
+    Mac(Box<Mac>),
 }
 
 /// A message authentication code under way.
 enum Mac {
     Hmac(engine::Hmac),
     Cmac(engine::Cmac),
+}
+
+impl Mac {
+    fn update(&mut self, data: &[u8]) {
+        match self {
+            Mac::Hmac(mac) => mac.update(data),
+            Mac::Cmac(mac) => mac.update(data),
+        }
+    }
+
+    fn finish(self) -> Vec<u8> {
+        match self {
+            Mac::Hmac(mac) => mac.finish(),
+            Mac::Cmac(mac) => mac.finish(),
+        }
+    }
 }
 
 impl Message {
@@ -52,8 +68,7 @@ impl Message {
     fn update(&mut self, data: &[u8]) -> Result<()> {
         match self {
             Message::Digest(state) | Message::DigestInfo(_, state) => state.update(data),
-            Message::Mac(Mac::Hmac(mac)) => mac.update(data),
-            Message::Mac(Mac::Cmac(mac)) => mac.update(data),
+            Message::Mac(mac) => mac.update(data),
             Message::Whole(collected) | Message::Integer(_, collected) => collect(collected, data)?,
         }
         Ok(())
@@ -79,8 +94,7 @@ impl Message {
                 }
                 left_pad(&collected, len)?.to_vec()
             }
-            Message::Mac(Mac::Hmac(mac)) => mac.finish(),
-            Message::Mac(Mac::Cmac(mac)) => mac.finish(),
+            Message::Mac(mac) => mac.finish(),
         }))
     }
 }
@@ -138,13 +152,13 @@ fn plan(
             let len = mac_len(parameter, hash.len())?;
             let key = key.secret_key(session.slot.token())?;
             let mac = Mac::Hmac(engine::Hmac::new(hash, &key)?);
-            return Ok((Message::Mac(mac), None, len));
+            return Ok((Message::Mac(Box::new(mac)), None, len));
         }
         (Plan::Cmac, parameter) => {
             let len = mac_len(parameter, CMAC)?;
             let key = key.secret_key(session.slot.token())?;
             let mac = Mac::Cmac(engine::Cmac::new(&key)?);
-            return Ok((Message::Mac(mac), None, len));
+            return Ok((Message::Mac(Box::new(mac)), None, len));
         }
         _ => return fail!(CKR_MECHANISM_INVALID, "{} does not sign", row.name),
     };

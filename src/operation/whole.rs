@@ -146,7 +146,7 @@ impl Whole {
         self.check_data_len(input.len())?;
         match self.direction {
             Direction::Encrypt => self.seal(input),
-            Direction::Decrypt => memory::copy(&*self.open(input)?),
+            Direction::Decrypt => memory::copy(&self.open(input)?),
         }
     }
 

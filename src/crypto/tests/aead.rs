@@ -4,12 +4,15 @@ use super::super::engine::{ccm_open, ccm_seal, chacha_open, chacha_seal};
 use super::{hex, refused};
 use cryptoki_sys::*;
 
+/// Length of the nonce, additional data, plaintext, length of the tag, and what comes of it.
+type Example = (usize, Vec<u8>, Vec<u8>, usize, &'static str);
+
 #[test]
 fn aes_ccm() {
     // SP 800-38C appendix C, examples 1 to 4: one key; nonce, additional data, plaintext, tag length.
     let key = hex("404142434445464748494a4b4c4d4e4f");
     let counting = |from: u8, len: usize| (0..len).map(|i| from.wrapping_add(i as u8)).collect();
-    let cases: [(usize, Vec<u8>, Vec<u8>, usize, &str); 4] = [
+    let cases: [Example; 4] = [
         (7, counting(0, 8), counting(0x20, 4), 4, "7162015b4dac255d"),
         (
             8,

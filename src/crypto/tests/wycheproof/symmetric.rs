@@ -75,7 +75,7 @@ fn key_wrap() {
     }
 }
 
-fn macs(name: Mac, of: &dyn Fn(&[u8], &[u8]) -> Result<Vec<u8>>) {
+fn macs(name: Mac, of: impl Fn(&[u8], &[u8]) -> Result<Vec<u8>>) {
     let mut tally = Tally::default();
     for group in mac::TestSet::load(name).unwrap().test_groups {
         for test in group.tests {
@@ -89,7 +89,7 @@ fn macs(name: Mac, of: &dyn Fn(&[u8], &[u8]) -> Result<Vec<u8>>) {
 
 #[test]
 fn cmac() {
-    each_engine!(engine => macs(Mac::AesCmac, &|key, message| {
+    each_engine!(engine => macs(Mac::AesCmac, |key, message| {
         let mut cmac = engine::Cmac::new(key)?;
         cmac.update(message);
         Ok(cmac.finish())
@@ -111,7 +111,7 @@ fn hmac() {
         (Mac::HmacSha3_384, Hash::Sha3_384),
         (Mac::HmacSha3_512, Hash::Sha3_512),
     ] {
-        each_engine!(engine => macs(name, &|key, message| {
+        each_engine!(engine => macs(name, |key, message| {
             let mut hmac = engine::Hmac::new(hash, key)?;
             hmac.update(message);
             Ok(hmac.finish())
