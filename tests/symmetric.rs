@@ -298,13 +298,15 @@ fn cmac() {
 fn ccm() {
     isolated(|world| {
         let session = world.token().user();
-        // SP 800-38C C.2.
+        // SP 800-38C C.4.
         let key = secret(session, CKK_AES, &hex("404142434445464748494a4b4c4d4e4f"));
-        let nonce = hex("1011121314151617");
-        let aad = hex("000102030405060708090a0b0c0d0e0f");
-        let text = hex("202122232425262728292a2b2c2d2e2f");
-        let sealed = hex("d2a1f0e051ea5f62081a7792073d593d1fc64fbfaccd");
-        let mechanism = Mech::ccm(16, &nonce, &aad, 6);
+        let nonce = hex("101112131415161718191a1b1c");
+        let aad: Vec<u8> = (0..=u8::MAX).cycle().take(65536).collect();
+        let text: Vec<u8> = (0x20..0x40).collect();
+        let sealed = hex(
+            "69915dad1e84c6376a68c2967e4dab615ae0fd1faec44cc484828529463ccf72b4ac6bec93e8598e7f0dadbcea5b",
+        );
+        let mechanism = Mech::ccm(32, &nonce, &aad, 14);
         assert_eq!(
             session.encrypt(mechanism.clone(), key, &text).unwrap(),
             sealed
@@ -336,8 +338,9 @@ fn ccm() {
             ("nonce of 6", Mech::ccm(16, &[1; 6], &aad, 16)),
             ("nonce of 14", Mech::ccm(16, &[1; 14], &aad, 16)),
             ("no nonce", Mech::ccm(16, &[], &aad, 16)),
-            ("tag of 2", Mech::ccm(16, &nonce, &aad, 2)),
-            ("tag of 7", Mech::ccm(16, &nonce, &aad, 7)),
+            ("tag of 4", Mech::ccm(16, &nonce, &aad, 4)),
+            ("tag of 10", Mech::ccm(16, &nonce, &aad, 10)),
+            ("tag of 13", Mech::ccm(16, &nonce, &aad, 13)),
             ("tag of 18", Mech::ccm(16, &nonce, &aad, 18)),
         ] {
             assert_eq!(
