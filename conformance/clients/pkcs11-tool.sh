@@ -23,7 +23,8 @@ written=1 data=0 tries=10
 ! on_card || written=0 data=3 tries=3
 
 # The tool chooses the key of a signature by id alone.
-declare -A ID=([rsa]=31 [p256]=32 [p384]=33 [p521]=34 [outside]=10)
+declare -A ID=([rsa]=31 [p256]=32 [p384]=33 [p521]=34 [outside]=10 [ecdh]=3d)
+IV=000102030405060708090a0b0c0d0e0f
 
 # sign_and_verify MECHANISM KEY FILE OPTION…: the module signs FILE and says that the signature is valid.
 sign_and_verify() {
@@ -71,6 +72,38 @@ stolen() {
     use_store stolen
     cp "$store"/* "$NODETOKEN_STORE"
     try_pin "$USER_PIN"
+}
+
+# encrypts_as ID KEY: the secret key encrypts as OpenSSL does with KEY, in hexadecimal.
+encrypts_as() {
+    head -c 64 /dev/zero >zeros
+    as_user node --encrypt -m AES-CBC --id "$1" --iv "$IV" --input-file zeros --output-file sealed
+    openssl enc -aes-128-cbc -nopad -K "$2" -iv "$IV" -in zeros | cmp - sealed
+}
+
+# same_key ID ID: two secret keys encrypt alike.
+same_key() {
+    head -c 64 /dev/urandom >zeros
+    as_user node --encrypt -m AES-CBC --id "$1" --iv "$IV" --input-file zeros --output-file first
+    as_user node --encrypt -m AES-CBC --id "$2" --iv "$IV" --input-file zeros --output-file second
+    cmp first second
+}
+
+# wrap_to MECHANISM KEK ID and unwrap_as MECHANISM KEK ID [OPTION…]: the secret key ID leaves under KEK, or comes back.
+wrap_to() {
+    as_user node --wrap -m "$1" --id "$2" --application-id "$3" --output-file wrapped
+}
+unwrap_as() {
+    as_user node --unwrap -m "$1" --id "$2" --application-id "$3" --input-file wrapped --key-type AES: "${@:4}"
+}
+
+# agrees KEY CURVE [OPTION…]: the secret that the token derives with a key of OpenSSL's is the one that OpenSSL derives.
+agrees() {
+    openssl genpkey -algorithm EC -pkeyopt "ec_paramgen_curve:$2" -out peer.key
+    openssl pkey -in peer.key -pubout -outform DER -out peer.der
+    read_public node "$1" "$1.pub"
+    as_user node --derive -m ECDH1-DERIVE --id "${ID[$1]}" --input-file peer.der --output-file derived "${@:3}"
+    openssl pkeyutl -derive -inkey peer.key -peerkey "$1.pub" | cmp - derived
 }
 
 # count_objects TYPE COUNT: the token holds so many objects of this type.
@@ -179,6 +212,45 @@ check 'decrypt RSA-PKCS' decrypts RSA-PKCS --
 check 'decrypt RSA-PKCS-OAEP SHA-1' decrypts RSA-PKCS-OAEP -pkeyopt rsa_padding_mode:oaep -- --hash-algorithm SHA-1
 check 'decrypt RSA-PKCS-OAEP SHA-256' decrypts RSA-PKCS-OAEP \
     -pkeyopt rsa_padding_mode:oaep -pkeyopt rsa_oaep_md:sha256 -- --hash-algorithm SHA256
+
+# Wrapping; a key that wraps does nothing else, and what it unwraps is sensitive
+if ! on_card; then
+    secret_key=(as_user node --keygen --key-type AES:16)
+    check 'keygen of a KEK' "${secret_key[@]}" --id 3a --label kek --usage-wrap --sensitive
+    check 'keygen of a key that may leave' "${secret_key[@]}" --id 3b --label parcel --sensitive --extractable
+    check 'keygen of a key that stays' "${secret_key[@]}" --id 3c --label stays --sensitive
+    # By number CKM_AES_KEY_WRAP_KWP, for which this pkcs11-tool has no name.
+    for mechanism in AES-KEY-WRAP 0x0000210B; do
+        check "wrap by $mechanism" wrap_to "$mechanism" 3a 3b
+        refuse "unwrap by $mechanism in clear" 'CKR_TEMPLATE_INCONSISTENT' unwrap_as "$mechanism" 3a 40
+        check "unwrap by $mechanism" unwrap_as "$mechanism" 3a 40 --sensitive
+        check 'it is the same key' same_key 3b 40
+        check 'delete it' as_user node --delete-object --type secrkey --id 40
+    done
+    refuse 'wrap a key that stays' 'CKR_KEY_UNEXTRACTABLE' wrap_to AES-KEY-WRAP 3a 3c
+    refuse 'wrap by a key that encrypts' 'CKR_(WRAPPING_)?KEY_(FUNCTION_NOT_PERMITTED|TYPE_INCONSISTENT)' wrap_to AES-KEY-WRAP 3c 3b
+    check 'wrap once more' wrap_to AES-KEY-WRAP 3a 3b
+    head -c 8 /dev/zero | dd of=wrapped conv=notrunc status=none
+    refuse 'unwrap what was changed' 'CKR_WRAPPED_KEY_INVALID' unwrap_as AES-KEY-WRAP 3a 40 --sensitive
+fi
+if ! in_chip; then
+    check 'keypairgen of an RSA KEK' as_user node --keypairgen --key-type rsa:2048 --label rsa-kek --id 41 --usage-wrap
+    check 'its public key' read_public node rsa-kek rsa-kek.pub
+    check 'OpenSSL wraps for it' openssl pkeyutl -encrypt -pubin -inkey rsa-kek.pub -out wrapped \
+        -in <(printf '\x70%.0s' {1..16})
+    check 'unwrap by RSA-PKCS' unwrap_as RSA-PKCS 41 42 --sensitive
+    check 'it is the key that OpenSSL has wrapped' encrypts_as 42 70707070707070707070707070707070
+    check 'wrap by RSA-PKCS' wrap_to RSA-PKCS 41 3b
+    check 'and unwrap' unwrap_as RSA-PKCS 41 43 --sensitive
+    check 'it is the same key' same_key 3b 43
+fi
+
+# Agreement
+if ! in_chip; then
+    check 'keypairgen of a key that derives' make_key node ecdh 3d EC:prime256v1 --usage-derive
+    check 'derive ECDH1' agrees ecdh P-256
+    check 'derive ECDH1, the point in DER' agrees ecdh P-256 --derive-pass-der
+fi
 
 # Objects written from outside
 openssl req -x509 -newkey rsa:2048 -nodes -subj /CN=outside -days 2 -keyout outside.key -out outside.pem 2>/dev/null

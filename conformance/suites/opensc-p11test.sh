@@ -6,6 +6,13 @@
 need gcc libc6-dev libcmocka-dev libssl-dev opensc gnutls-bin
 need_module
 debian_source opensc
+suite_config <<'CONFIG'
+[policy]
+public_write = true
+roles = "open"
+rsa_min_bits = 1024
+sha1_sign = true
+CONFIG
 
 SUITE=opensc-p11test
 [[ $KIND == software ]] || SUITE+=-$KIND
@@ -30,10 +37,11 @@ key_pair() {
 }
 
 make_keys() {
+    on_card || key_pair rsa:1024 01 RSA_auth certificate
     key_pair rsa:2048 02 RSA2048 certificate
     key_pair EC:secp256r1 03 ECC_auth certificate
     if on_card; then
-        key_pair EC:secp384r1 04 ECC384 certificate
+        key_pair EC:secp384r1 01 ECC384 certificate
         return
     fi
     key_pair EC:secp521r1 04 ECC521 certificate

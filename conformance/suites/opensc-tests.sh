@@ -6,6 +6,13 @@
 need opensc openssl
 need_module
 debian_source opensc
+suite_config <<'CONFIG'
+[policy]
+public_write = true
+roles = "open"
+rsa_min_bits = 1024
+sha1_sign = true
+CONFIG
 
 SUITE=opensc-tests
 
@@ -57,17 +64,17 @@ tell() {
 
 # own_test PATTERN OPTION…: a test in pkcs11-tool, which says PATTERN at its end.
 own_test() {
-    as_user node "${@:2}" | tee own.log
+    as_user node "${@:2}" 2>&1 | tee own.log
     grep -Eq -e "$1" own.log
 }
 
 fork_test() {
-    p11 --test-fork | tee own.log
+    p11 --test-fork 2>&1 | tee own.log
     ! grep -Eq 'failed|Aborting' own.log
 }
 
 threads_test() {
-    p11 --use-locking --test-threads ILGISLT0 --test-threads INGISLT0 --test-threads ILSLGIT0 --list-slots | tee own.log
+    p11 --use-locking --test-threads ILGISLT0 --test-threads INGISLT0 --test-threads ILSLGIT0 --list-slots 2>&1 | tee own.log
     grep -q 'all threads have ended' own.log
 }
 
