@@ -142,6 +142,42 @@ fn ecdh_agrees_between_two_pairs() {
     });
 }
 
+/// RFC 7748 6.1.
+#[test]
+fn x25519_gives_the_secret_of_rfc_7748() {
+    isolated_on(&[SOFTWARE], |world| {
+        let session = world.token().user();
+        let scalar = "77076d0a7318a57d3c16c17251b26645df4c2f87ebc0992ab177fba51db92c2a";
+        let peer = hex("de9edb7d7b7dc1b4d35b61c2ece435373f8343c85b78674dadfc7e146f882b4f");
+        let shared = hex("4a5d9d5ba4ce2de1728e3bf480350f25e07e21c947d19e3376f09b3c1e161742");
+        let import = Template::new()
+            .set(CKA_CLASS, CKO_PRIVATE_KEY)
+            .set(CKA_KEY_TYPE, CKK_EC_MONTGOMERY)
+            .set(CKA_EC_PARAMS, &[6, 3, 0x2b, 0x65, 0x6e])
+            .set(CKA_VALUE, hex(scalar));
+        let key = session.create(&import).unwrap();
+        for given in [peer.clone(), octet_string(&peer)] {
+            let mechanism = Mech::ecdh(CKD_NULL, &[], &given);
+            assert_eq!(derives(session, mechanism, key, &readable()), shared);
+        }
+        // A point of small order, and what is no point at all.
+        for bad in [&[0; 32][..], &peer[1..], &[]] {
+            let mechanism = Mech::ecdh(CKD_NULL, &[], bad);
+            let refused = session.derive(mechanism, key, &readable());
+            refused.refused(CKR_MECHANISM_PARAM_INVALID);
+        }
+        // It has no cofactor form (6.3.18).
+        let mut cofactor = Mech::ecdh(CKD_NULL, &[], &peer);
+        cofactor.kind = CKM_ECDH1_COFACTOR_DERIVE;
+        let refused = session.derive(cofactor, key, &readable());
+        refused.refused(CKR_KEY_TYPE_INCONSISTENT);
+        let public = session.derive(CKM_PUB_KEY_FROM_PRIV_KEY, key, &Template::new());
+        let own = hex("8520f0098930a754748b7ddcb43ef75a0dbf3a0d26381af4eba4a98eaa9b4e6a");
+        let point = session.get(public.unwrap(), CKA_EC_POINT).unwrap();
+        assert!(point.ends_with(&own));
+    });
+}
+
 #[test]
 fn ecdh_refuses_what_is_no_point() {
     isolated(|world| {
@@ -468,6 +504,42 @@ fn a_key_says_what_may_be_derived() {
         );
         let none = session.derive(mechanism, 999_999, &of(16));
         none.refused(CKR_KEY_HANDLE_INVALID);
+    });
+}
+
+/// CKA_DERIVE_TEMPLATE of the base key (5.18.5).
+#[test]
+fn a_key_says_what_comes_of_it() {
+    isolated(|world| {
+        let session = world.token().user();
+        let (yes, no) = ([CK_TRUE], [CK_FALSE]);
+        let mut demanded = [
+            CK_ATTRIBUTE {
+                type_: CKA_EXTRACTABLE,
+                pValue: no.as_ptr().cast_mut().cast(),
+                ulValueLen: 1,
+            },
+            CK_ATTRIBUTE {
+                type_: CKA_SENSITIVE,
+                pValue: yes.as_ptr().cast_mut().cast(),
+                ulValueLen: 1,
+            },
+        ];
+        let nested = unsafe {
+            std::slice::from_raw_parts(demanded.as_mut_ptr().cast::<u8>(), size_of_val(&demanded))
+        };
+        let template = readable()
+            .set(CKA_DERIVE, true)
+            .set(CKA_VALUE, &[1; 32])
+            .set(CKA_DERIVE_TEMPLATE, nested);
+        let key = session.create(&template).unwrap();
+        let mechanism = Mech::hkdf(CKM_HKDF_DERIVE, Some(b""), Some(b""));
+        let made = session.derive(mechanism.clone(), key, &Template::new());
+        let made = made.unwrap();
+        assert!(session.get_bool(made, CKA_SENSITIVE));
+        assert!(!session.get_bool(made, CKA_EXTRACTABLE));
+        let against = session.derive(mechanism, key, &of(16));
+        against.refused(CKR_TEMPLATE_INCONSISTENT);
     });
 }
 

@@ -156,6 +156,15 @@ fn base(session: Session, value: &[u8]) -> CK_OBJECT_HANDLE {
     session.create(&template).unwrap()
 }
 
+fn aes(session: Session, value: &[u8]) -> CK_OBJECT_HANDLE {
+    let template = of(0)
+        .without(CKA_VALUE_LEN)
+        .set(CKA_KEY_TYPE, CKK_AES)
+        .set(CKA_DERIVE, true)
+        .set(CKA_VALUE, value);
+    session.create(&template).unwrap()
+}
+
 fn hmac(session: Session, key: CK_OBJECT_HANDLE, parts: &[&[u8]]) -> Vec<u8> {
     session.sign(CKM_SHA256_HMAC, key, &parts.concat()).unwrap()
 }
@@ -191,6 +200,71 @@ fn the_vectors_of_nist() {
             "bd1476f43a4e315747cf5918e0ea5bc0d98769457477c3ab18b742def0e079a933b756365afb5541f253fee43c6fd788a44041038509e9eeb68f7d65ffbb5f95",
         );
         assert_eq!(kdf.makes(session, key, 64), output);
+    });
+}
+
+/// NIST CAVP, CounterMode: CMAC_AES128 with a counter of 16 bits before the fixed data, counts 0, 10
+/// and 20.
+#[test]
+fn the_vectors_of_nist_for_cmac() {
+    isolated(|world| {
+        let session = world.token().user();
+        for (key, data, output) in [
+            (
+                "30ec5f6fa1def33cff008178c4454211",
+                "c95e7b1d4f2570259abfc05bb00730f0284c3bb9a61d07259848a1cb57c81d8a6c3382c500bf801dfc8f70726b082cf4c3fa34386c1e7bf0e5471438",
+                "00018fff9574994f5c4457f461c7a67e",
+            ),
+            (
+                "145c9e9365041f075ebde8ce26aa2149",
+                "0d39b1c9c34d95b5b521971828c81d9f2dbdbc4af2ddd14f628721117e5c39faa030522b93cc07beb8f142fe36f674942453ec5518ca46c3e6842a73",
+                "8a204ce7eab882fae3e2b8317fe431dba16dabb8fe5235525e7b61135e1b3c16",
+            ),
+            (
+                "6f3f8cbf40d2a694274cfa2eb2f265a3",
+                "e7b88baa4a2c22b3d78f41d509996c95468c8cb834b035dd5e09e0a455da254b8b5687a1433861751d2dd603f69b2d4ba4ae47776335d37c98b44b4b",
+                "d147f1c78121c583cbcb9d4b0d3767a357bd7232",
+            ),
+        ] {
+            let key = aes(session, &hex(key));
+            let kdf = Kdf {
+                prf: CKM_AES_CMAC,
+                ..Kdf::new(MODES[0], vec![counter(16), fixed(&hex(data))])
+            };
+            let output = hex(output);
+            assert_eq!(kdf.makes(session, key, output.len() as CK_ULONG), output);
+        }
+        let kdf = Kdf {
+            prf: CKM_AES_CMAC,
+            ..Kdf::new(MODES[0], vec![counter(16)])
+        };
+        kdf.refused(session, base(session, &[3; 16]), CKR_KEY_TYPE_INCONSISTENT);
+    });
+}
+
+/// Who knows the key of a CMAC can undo it: a secret key goes into none of theirs.
+#[test]
+fn cmac_gives_no_key_away() {
+    isolated(|world| {
+        let session = world.token().user();
+        let hidden = Template::new()
+            .set(CKA_VALUE_LEN, 16 as CK_ULONG)
+            .set(CKA_DERIVE, true)
+            .set(CKA_SENSITIVE, true)
+            .set(CKA_EXTRACTABLE, false);
+        let [secret, unknown] =
+            [(); 2].map(|()| session.generate_key(CKM_AES_KEY_GEN, &hidden).unwrap());
+        let known = aes(session, &[3; 16]);
+        let mut kdf = Kdf {
+            prf: CKM_AES_CMAC,
+            ..Kdf::new(MODES[0], vec![counter(8)])
+        };
+        kdf.parts
+            .push((CK_SP800_108_KEY_HANDLE, secret.to_ne_bytes().to_vec()));
+        kdf.refused(session, known, CKR_KEY_FUNCTION_NOT_PERMITTED);
+        kdf.makes(session, unknown, 16);
+        kdf.parts[1].1 = known.to_ne_bytes().to_vec();
+        kdf.makes(session, known, 16);
     });
 }
 

@@ -11,6 +11,8 @@ use sha2::{Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};
 use sha3::{Sha3_224, Sha3_256, Sha3_384, Sha3_512};
 use zeroize::Zeroizing;
 
+// The simple forms of HMAC and HKDF take every hash function, SHA-3 too.
+
 /// The same expression for whichever hash function `$hash` names, as the type `$function`.
 macro_rules! with {
     ($hash:expr, $function:ident => $do:expr) => {
