@@ -2,13 +2,18 @@
 //! C_*Init read it, so that they cannot disagree.
 
 use crate::config::Policy;
-use crate::crypto::kdf::{self, EcKdf, Format, Prf};
-use crate::crypto::{CipherMode, CryptScheme, Hash};
+use crate::crypto::kdf;
+use crate::crypto::{CipherMode, Hash};
 use crate::error::{Result, fail};
 use crate::operation::message::aead::Aead;
 use cryptoki_sys::*;
-use std::fmt;
-use zeroize::Zeroizing;
+
+mod parameter;
+
+pub use parameter::{
+    Parameter, ParameterForm, Password, PrfField, Salt, ec_kdf_of, hash_of, hash_of_mgf,
+    pbkdf2_hash_of, prf_of,
+};
 
 /// One row: what a mechanism needs and how it is carried out. A token may offer less of it
 /// ([`Token::offer`](crate::token::Token::offer)).
@@ -28,226 +33,6 @@ pub struct Mechanism {
     pub parameter: ParameterForm,
     /// How it is carried out.
     pub plan: Plan,
-}
-
-/// The C structure that a mechanism's parameter is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ParameterForm {
-    /// None; a parameter is refused.
-    None,
-    /// CK_RSA_PKCS_PSS_PARAMS.
-    Pss,
-    /// CK_RSA_PKCS_OAEP_PARAMS.
-    Oaep,
-    /// Sixteen bytes of initialization vector.
-    Iv,
-    /// CK_AES_CTR_PARAMS.
-    Ctr,
-    /// CK_GCM_PARAMS.
-    Gcm,
-    /// CK_CCM_PARAMS.
-    Ccm,
-    /// CK_SALSA20_CHACHA20_POLY1305_PARAMS.
-    ChaCha20Poly1305,
-    /// Eight bytes of initial value, or nothing (RFC 3394).
-    WrapIv,
-    /// Four bytes of initial value, or nothing (RFC 5649).
-    PaddedWrapIv,
-    /// CK_RSA_AES_KEY_WRAP_PARAMS.
-    RsaAesKeyWrap,
-    /// CK_EDDSA_PARAMS or nothing.
-    EdDsa,
-    /// CK_SIGN_ADDITIONAL_CONTEXT or nothing.
-    SignContext,
-    /// CK_HASH_SIGN_ADDITIONAL_CONTEXT.
-    HashSignContext,
-    /// CK_MAC_GENERAL_PARAMS.
-    Length,
-    /// CK_ECDH1_DERIVE_PARAMS.
-    Ecdh,
-    /// CK_HKDF_PARAMS.
-    Hkdf,
-    /// CK_SP800_108_KDF_PARAMS.
-    Sp800108,
-    /// CK_SP800_108_FEEDBACK_KDF_PARAMS.
-    Sp800108Feedback,
-    /// CK_PKCS5_PBKD2_PARAMS2 or the older CK_PKCS5_PBKD2_PARAMS.
-    Pbkdf2,
-    /// CK_KEY_DERIVATION_STRING_DATA.
-    StringData,
-    /// CK_AES_CBC_ENCRYPT_DATA_PARAMS.
-    CbcData,
-}
-
-/// A parameter, read and copied from the caller's memory.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Parameter {
-    /// No parameter.
-    None,
-    /// CK_RSA_PKCS_PSS_PARAMS.
-    Pss {
-        /// Hash of the message.
-        hash: Hash,
-        /// Hash of MGF1.
-        mgf: Hash,
-        /// Salt length in bytes.
-        salt: usize,
-    },
-    /// CK_RSA_PKCS_OAEP_PARAMS.
-    Oaep {
-        /// Hash of the label.
-        hash: Hash,
-        /// Hash of MGF1.
-        mgf: Hash,
-        /// The label.
-        label: Vec<u8>,
-    },
-    /// Initialization vector, 16 bytes; of AES Key Wrap 8, with padding 4.
-    Iv(Vec<u8>),
-    /// CK_AES_CTR_PARAMS.
-    Counter {
-        /// The first counter block.
-        block: [u8; 16],
-        /// How many of its last bits count, 1 to 128.
-        bits: u32,
-    },
-    /// CK_GCM_PARAMS.
-    Gcm {
-        /// Nonce.
-        iv: Vec<u8>,
-        /// Additional authenticated data.
-        aad: Vec<u8>,
-        /// Tag length in bytes.
-        tag: usize,
-    },
-    /// CK_CCM_PARAMS.
-    Ccm {
-        /// Length of the plaintext in bytes.
-        len: usize,
-        /// Nonce.
-        nonce: Vec<u8>,
-        /// Additional authenticated data.
-        aad: Vec<u8>,
-        /// Tag length in bytes.
-        tag: usize,
-    },
-    /// CK_SALSA20_CHACHA20_POLY1305_PARAMS.
-    ChaCha20Poly1305 {
-        /// Nonce.
-        nonce: Vec<u8>,
-        /// Additional authenticated data.
-        aad: Vec<u8>,
-    },
-    /// CK_RSA_AES_KEY_WRAP_PARAMS.
-    RsaAesKeyWrap {
-        /// Length of the key that is made for one use, in bytes.
-        len: usize,
-        /// How RSA encrypts it.
-        scheme: CryptScheme,
-    },
-    /// CK_EDDSA_PARAMS.
-    EdDsa {
-        /// Ed25519ph.
-        prehash: bool,
-        /// Context of Ed25519ctx and Ed25519ph.
-        context: Vec<u8>,
-    },
-    /// CK_SIGN_ADDITIONAL_CONTEXT, CK_HASH_SIGN_ADDITIONAL_CONTEXT.
-    SignContext {
-        /// CKH_HEDGE_PREFERRED, …: how to sign; verification does not look at it.
-        hedge: CK_HEDGE_TYPE,
-        /// The context.
-        context: Vec<u8>,
-        /// The hash function of the digest to be signed, where the mechanism leaves it open.
-        hash: Option<Hash>,
-    },
-    /// CK_MAC_GENERAL_PARAMS: length of the MAC in bytes.
-    Length(usize),
-    /// CK_ECDH1_DERIVE_PARAMS.
-    Ecdh {
-        /// What is done with the secret.
-        kdf: EcKdf,
-        /// What both sides know besides.
-        shared: Vec<u8>,
-        /// The other side's public key: a point, or that in a DER OCTET STRING.
-        peer: Vec<u8>,
-    },
-    /// CK_HKDF_PARAMS.
-    Hkdf {
-        /// Whether the first step is done, and with which salt.
-        extract: Option<Salt>,
-        /// Whether the second step is done, and with which info.
-        expand: Option<Vec<u8>>,
-        /// The hash function.
-        hash: Hash,
-    },
-    /// CK_SP800_108_KDF_PARAMS and CK_SP800_108_FEEDBACK_KDF_PARAMS, without the templates of
-    /// additional keys.
-    Sp800108 {
-        /// The pseudorandom function, as the mechanism that it is.
-        prf: CK_MECHANISM_TYPE,
-        /// What its input is composed of.
-        fields: Vec<PrfField>,
-        /// K(0) of the feedback mode.
-        iv: Vec<u8>,
-    },
-    /// CK_PKCS5_PBKD2_PARAMS2.
-    Pbkdf2 {
-        /// Hash function of the HMAC.
-        hash: Hash,
-        /// The password.
-        password: Password,
-        /// The salt.
-        salt: Vec<u8>,
-        /// How often.
-        iterations: u32,
-    },
-    /// CK_KEY_DERIVATION_STRING_DATA and CK_AES_CBC_ENCRYPT_DATA_PARAMS.
-    Data {
-        /// Initialization vector, empty where there is none.
-        iv: Vec<u8>,
-        /// What is encrypted.
-        data: Vec<u8>,
-    },
-}
-
-/// The salt of HKDF.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Salt {
-    /// Bytes; none are as many zeros as the digest has bytes.
-    Bytes(Vec<u8>),
-    /// The value of a key.
-    Key(CK_OBJECT_HANDLE),
-}
-
-/// A CK_PRF_DATA_PARAM (6.42.2).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum PrfField {
-    /// CK_SP800_108_ITERATION_VARIABLE; in counter mode with its form.
-    Iteration(Option<Format>),
-    /// CK_SP800_108_COUNTER.
-    Counter(Format),
-    /// CK_SP800_108_DKM_LENGTH.
-    Length {
-        /// CK_SP800_108_DKM_LENGTH_SUM_OF_SEGMENTS; else of keys.
-        of_segments: bool,
-        /// How it is written.
-        format: Format,
-    },
-    /// CK_SP800_108_BYTE_ARRAY.
-    Bytes(Vec<u8>),
-    /// CK_SP800_108_KEY_HANDLE.
-    Key(CK_OBJECT_HANDLE),
-}
-
-/// A password of PBKDF2: wiped, and never printed.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Password(pub Zeroizing<Vec<u8>>);
-
-impl fmt::Debug for Password {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Password")
-    }
 }
 
 /// How a mechanism is carried out.
@@ -356,13 +141,39 @@ const WRAP: CK_FLAGS = CKF_WRAP | CKF_UNWRAP;
 const RECOVER: CK_FLAGS = CKF_SIGN_RECOVER | CKF_VERIFY_RECOVER;
 const CAPSULE: CK_FLAGS = CKF_ENCAPSULATE | CKF_DECAPSULATE;
 
+/// Key types of which a public key can be told from the private one.
+const PAIR_KEYS: &[CK_KEY_TYPE] = &[CKK_RSA, CKK_EC, CKK_EC_EDWARDS, CKK_EC_MONTGOMERY];
+/// Key types of the MACs that SP 800-108 derives with.
+const PRF_KEYS: &[CK_KEY_TYPE] = &[
+    CKK_GENERIC_SECRET,
+    CKK_AES,
+    CKK_SHA_1_HMAC,
+    CKK_SHA224_HMAC,
+    CKK_SHA256_HMAC,
+    CKK_SHA384_HMAC,
+    CKK_SHA512_HMAC,
+    CKK_SHA512_224_HMAC,
+    CKK_SHA512_256_HMAC,
+    CKK_SHA3_224_HMAC,
+    CKK_SHA3_256_HMAC,
+    CKK_SHA3_384_HMAC,
+    CKK_SHA3_512_HMAC,
+];
+
+/// The key types of a row: `[…]`, or the name of a list.
+macro_rules! key_types {
+    ([$($key_type:ident)*]) => { &[$($key_type),*] };
+    ($list:ident) => { $list };
+}
+
+/// A row: mechanism, key types, sizes of keys, functions, form of the parameter, plan.
 macro_rules! mechanisms {
-    ($($kind:ident, [$($key_type:ident)*], $sizes:ident, $functions:expr, $parameter:ident, $plan:expr;)*) => {
+    ($($kind:ident, $key_types:tt, $sizes:ident, $functions:expr, $parameter:ident, $plan:expr;)*) => {
         /// The table.
         pub static MECHANISMS: &[Mechanism] = &[$(Mechanism {
             kind: $kind,
             name: stringify!($kind),
-            key_types: &[$($key_type),*],
+            key_types: key_types!($key_types),
             sizes: $sizes,
             functions: $functions,
             parameter: ParameterForm::$parameter,
@@ -376,6 +187,7 @@ use Hash::{Sha224, Sha256, Sha384, Sha512, Sha512_224, Sha512_256};
 use Plan::*;
 
 mechanisms! {
+    // RSA (6.1).
     CKM_RSA_PKCS_KEY_PAIR_GEN,   [CKK_RSA], RSA_BITS, PAIR, None, RsaPair;
     CKM_RSA_PKCS,                [CKK_RSA], RSA_BITS, SIGN | CRYPT | WRAP | RECOVER, None, RsaPkcs1(Option::None);
     CKM_SHA1_RSA_PKCS,           [CKK_RSA], RSA_BITS, SIGN, None, RsaPkcs1(Some(Sha1));
@@ -399,6 +211,7 @@ mechanisms! {
     CKM_SHA3_512_RSA_PKCS_PSS,   [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha3_512));
     CKM_RSA_PKCS_OAEP,           [CKK_RSA], RSA_BITS, CRYPT | WRAP, Oaep, RsaOaep;
     CKM_RSA_X_509,               [CKK_RSA], RSA_BITS, SIGN | CRYPT | WRAP | RECOVER, None, RsaRaw;
+    // Elliptic curves (6.3).
     CKM_EC_KEY_PAIR_GEN,         [CKK_EC], EC_BITS, PAIR | EC, None, EcPair;
     CKM_ECDSA,                   [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Option::None);
     CKM_ECDSA_SHA1,              [CKK_EC], EC_BITS, SIGN | EC, None, Ecdsa(Some(Sha1));
@@ -413,6 +226,7 @@ mechanisms! {
     CKM_EC_EDWARDS_KEY_PAIR_GEN, [CKK_EC_EDWARDS], ED_BITS, PAIR | EC, None, EdwardsPair;
     CKM_EDDSA,                   [CKK_EC_EDWARDS], ED_BITS, SIGN | EC, EdDsa, Plan::EdDsa;
     CKM_EC_MONTGOMERY_KEY_PAIR_GEN, [CKK_EC_MONTGOMERY], ED_BITS, PAIR | EC, None, MontgomeryPair;
+    // Lattices: ML-DSA (FIPS 204) and ML-KEM (FIPS 203).
     CKM_ML_DSA_KEY_PAIR_GEN,     [CKK_ML_DSA], ML_DSA_BYTES, PAIR, None, MlDsaPair;
     CKM_ML_DSA,                  [CKK_ML_DSA], ML_DSA_BYTES, SIGN, SignContext, Plan::MlDsa;
     CKM_HASH_ML_DSA,             [CKK_ML_DSA], ML_DSA_BYTES, SIGN, HashSignContext, HashMlDsa(Option::None);
@@ -426,6 +240,7 @@ mechanisms! {
     CKM_HASH_ML_DSA_SHA3_512,    [CKK_ML_DSA], ML_DSA_BYTES, SIGN, SignContext, HashMlDsa(Some(Hash::Sha3_512));
     CKM_ML_KEM_KEY_PAIR_GEN,     [CKK_ML_KEM], ML_KEM_BYTES, PAIR, None, MlKemPair;
     CKM_ML_KEM,                  [CKK_ML_KEM], ML_KEM_BYTES, CAPSULE, None, Plan::MlKem;
+    // AES (6.10 to 6.16, 6.66) and ChaCha20-Poly1305 (6.61).
     CKM_AES_KEY_GEN,             [CKK_AES], AES_BYTES, CKF_GENERATE, None, SecretKey;
     CKM_AES_ECB,                 [CKK_AES], AES_BYTES, CRYPT | WRAP, None, Cipher { mode: CipherMode::Ecb, padded: false };
     CKM_AES_CBC,                 [CKK_AES], AES_BYTES, CRYPT | WRAP, Iv, Cipher { mode: CipherMode::Cbc, padded: false };
@@ -441,6 +256,7 @@ mechanisms! {
     CKM_AES_CMAC_GENERAL,        [CKK_AES], AES_BYTES, SIGN, Length, Cmac;
     CKM_CHACHA20_KEY_GEN,        [CKK_CHACHA20], CHACHA_BYTES, CKF_GENERATE, None, SecretKey;
     CKM_CHACHA20_POLY1305,       [CKK_CHACHA20], CHACHA_BYTES, CRYPT, ChaCha20Poly1305, Plan::ChaCha20Poly1305;
+    // Secrets of any bytes (6.8), and MACs with them.
     CKM_GENERIC_SECRET_KEY_GEN,  [CKK_GENERIC_SECRET], MAC_BYTES, CKF_GENERATE, None, SecretKey;
     CKM_SHA_1_KEY_GEN,           [CKK_SHA_1_HMAC], MAC_BYTES, CKF_GENERATE, None, SecretKey;
     CKM_SHA224_KEY_GEN,          [CKK_SHA224_HMAC], MAC_BYTES, CKF_GENERATE, None, SecretKey;
@@ -478,16 +294,17 @@ mechanisms! {
     // Derivation. No concatenation, XOR or extraction: they would give keys away piece by piece.
     CKM_ECDH1_DERIVE,            [CKK_EC CKK_EC_MONTGOMERY], AGREE_BITS, DERIVE | EC, Ecdh, Plan::Ecdh;
     CKM_ECDH1_COFACTOR_DERIVE,   [CKK_EC], EC_BITS, DERIVE | EC, Ecdh, Plan::Ecdh;
-    CKM_PUB_KEY_FROM_PRIV_KEY,   [CKK_RSA CKK_EC CKK_EC_EDWARDS CKK_EC_MONTGOMERY], PAIR_BITS, DERIVE, None, PublicOfPrivate;
+    CKM_PUB_KEY_FROM_PRIV_KEY,   PAIR_KEYS, PAIR_BITS, DERIVE, None, PublicOfPrivate;
     CKM_HKDF_KEY_GEN,            [CKK_HKDF], MAC_BYTES, CKF_GENERATE, None, SecretKey;
     CKM_HKDF_DERIVE,             [CKK_GENERIC_SECRET CKK_HKDF], MAC_BYTES, DERIVE, Hkdf, Plan::Hkdf;
     CKM_HKDF_DATA,               [CKK_GENERIC_SECRET CKK_HKDF], MAC_BYTES, DERIVE, Hkdf, HkdfData;
-    CKM_SP800_108_COUNTER_KDF,   [CKK_GENERIC_SECRET CKK_AES CKK_SHA_1_HMAC CKK_SHA224_HMAC CKK_SHA256_HMAC CKK_SHA384_HMAC CKK_SHA512_HMAC CKK_SHA512_224_HMAC CKK_SHA512_256_HMAC CKK_SHA3_224_HMAC CKK_SHA3_256_HMAC CKK_SHA3_384_HMAC CKK_SHA3_512_HMAC], MAC_BITS, DERIVE, Sp800108, Plan::Sp800108(kdf::Mode::Counter);
-    CKM_SP800_108_FEEDBACK_KDF,  [CKK_GENERIC_SECRET CKK_AES CKK_SHA_1_HMAC CKK_SHA224_HMAC CKK_SHA256_HMAC CKK_SHA384_HMAC CKK_SHA512_HMAC CKK_SHA512_224_HMAC CKK_SHA512_256_HMAC CKK_SHA3_224_HMAC CKK_SHA3_256_HMAC CKK_SHA3_384_HMAC CKK_SHA3_512_HMAC], MAC_BITS, DERIVE, Sp800108Feedback, Plan::Sp800108(kdf::Mode::Feedback);
-    CKM_SP800_108_DOUBLE_PIPELINE_KDF, [CKK_GENERIC_SECRET CKK_AES CKK_SHA_1_HMAC CKK_SHA224_HMAC CKK_SHA256_HMAC CKK_SHA384_HMAC CKK_SHA512_HMAC CKK_SHA512_224_HMAC CKK_SHA512_256_HMAC CKK_SHA3_224_HMAC CKK_SHA3_256_HMAC CKK_SHA3_384_HMAC CKK_SHA3_512_HMAC], MAC_BITS, DERIVE, Sp800108, Plan::Sp800108(kdf::Mode::DoublePipeline);
+    CKM_SP800_108_COUNTER_KDF,   PRF_KEYS, MAC_BITS, DERIVE, Sp800108, Plan::Sp800108(kdf::Mode::Counter);
+    CKM_SP800_108_FEEDBACK_KDF,  PRF_KEYS, MAC_BITS, DERIVE, Sp800108Feedback, Plan::Sp800108(kdf::Mode::Feedback);
+    CKM_SP800_108_DOUBLE_PIPELINE_KDF, PRF_KEYS, MAC_BITS, DERIVE, Sp800108, Plan::Sp800108(kdf::Mode::DoublePipeline);
     CKM_AES_ECB_ENCRYPT_DATA,    [CKK_AES], AES_BYTES, DERIVE, StringData, CipherData(CipherMode::Ecb);
     CKM_AES_CBC_ENCRYPT_DATA,    [CKK_AES], AES_BYTES, DERIVE, CbcData, CipherData(CipherMode::Cbc);
     CKM_PKCS5_PBKD2,             [], MAC_BYTES, CKF_GENERATE, Pbkdf2, Plan::Pbkdf2;
+    // Hash functions.
     CKM_SHA_1,                   [], NO_KEY, CKF_DIGEST, None, Digest(Sha1);
     CKM_SHA224,                  [], NO_KEY, CKF_DIGEST, None, Digest(Sha224);
     CKM_SHA256,                  [], NO_KEY, CKF_DIGEST, None, Digest(Sha256);
@@ -585,82 +402,5 @@ impl Mechanism {
             );
         }
         Ok(())
-    }
-}
-
-/// Hash functions by the mechanism that names them (PSS and OAEP parameters).
-pub fn hash_of(kind: CK_MECHANISM_TYPE) -> Option<Hash> {
-    match row(kind)?.plan {
-        Digest(hash) => Some(hash),
-        _ => Option::None,
-    }
-}
-
-/// What a pseudorandom function of SP 800-108 is, and the keys that it takes: those of the mechanism
-/// that gives it its name.
-pub fn prf_of(kind: CK_MECHANISM_TYPE) -> Option<(Prf, &'static [CK_KEY_TYPE])> {
-    let row = row(kind)?;
-    match row.plan {
-        Hmac(hash) if row.parameter == ParameterForm::None => {
-            Some((Prf::Hmac(hash), row.key_types))
-        }
-        Cmac if row.parameter == ParameterForm::None => Some((Prf::Cmac, row.key_types)),
-        _ => Option::None,
-    }
-}
-
-/// Key derivation functions of ECDH by their CKD_ number (6.3.16).
-pub fn ec_kdf_of(kind: CK_EC_KDF_TYPE) -> Option<EcKdf> {
-    let x963 = |hash| hash_of(hash).map(EcKdf::X963);
-    let one_step = |hash| hash_of(hash).map(EcKdf::OneStep);
-    match kind {
-        CKD_NULL => Some(EcKdf::Null),
-        CKD_SHA1_KDF => x963(CKM_SHA_1),
-        CKD_SHA224_KDF => x963(CKM_SHA224),
-        CKD_SHA256_KDF => x963(CKM_SHA256),
-        CKD_SHA384_KDF => x963(CKM_SHA384),
-        CKD_SHA512_KDF => x963(CKM_SHA512),
-        CKD_SHA3_224_KDF => x963(CKM_SHA3_224),
-        CKD_SHA3_256_KDF => x963(CKM_SHA3_256),
-        CKD_SHA3_384_KDF => x963(CKM_SHA3_384),
-        CKD_SHA3_512_KDF => x963(CKM_SHA3_512),
-        CKD_SHA1_KDF_SP800 => one_step(CKM_SHA_1),
-        CKD_SHA224_KDF_SP800 => one_step(CKM_SHA224),
-        CKD_SHA256_KDF_SP800 => one_step(CKM_SHA256),
-        CKD_SHA384_KDF_SP800 => one_step(CKM_SHA384),
-        CKD_SHA512_KDF_SP800 => one_step(CKM_SHA512),
-        CKD_SHA3_224_KDF_SP800 => one_step(CKM_SHA3_224),
-        CKD_SHA3_256_KDF_SP800 => one_step(CKM_SHA3_256),
-        CKD_SHA3_384_KDF_SP800 => one_step(CKM_SHA3_384),
-        CKD_SHA3_512_KDF_SP800 => one_step(CKM_SHA3_512),
-        _ => Option::None,
-    }
-}
-
-/// Hash function of PBKDF2 by its CKP_ number (6.37.3).
-pub fn pbkdf2_hash_of(prf: CK_PKCS5_PBKD2_PSEUDO_RANDOM_FUNCTION_TYPE) -> Option<Hash> {
-    match prf {
-        CKP_PKCS5_PBKD2_HMAC_SHA1 => Some(Sha1),
-        CKP_PKCS5_PBKD2_HMAC_SHA224 => Some(Sha224),
-        CKP_PKCS5_PBKD2_HMAC_SHA256 => Some(Sha256),
-        CKP_PKCS5_PBKD2_HMAC_SHA384 => Some(Sha384),
-        CKP_PKCS5_PBKD2_HMAC_SHA512 => Some(Sha512),
-        _ => Option::None,
-    }
-}
-
-/// Hash functions by the mask generation function that uses them.
-pub fn hash_of_mgf(mgf: CK_RSA_PKCS_MGF_TYPE) -> Option<Hash> {
-    match mgf {
-        CKG_MGF1_SHA1 => Some(Sha1),
-        CKG_MGF1_SHA224 => Some(Sha224),
-        CKG_MGF1_SHA256 => Some(Sha256),
-        CKG_MGF1_SHA384 => Some(Sha384),
-        CKG_MGF1_SHA512 => Some(Sha512),
-        CKG_MGF1_SHA3_224 => Some(Sha3_224),
-        CKG_MGF1_SHA3_256 => Some(Sha3_256),
-        CKG_MGF1_SHA3_384 => Some(Sha3_384),
-        CKG_MGF1_SHA3_512 => Some(Sha3_512),
-        _ => Option::None,
     }
 }
