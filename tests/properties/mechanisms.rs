@@ -1,13 +1,13 @@
 //! The mechanism table agrees with itself.
 
 use cryptoki_sys::*;
-use nodetoken::crypto::Hash;
+use nodetoken::crypto::{CipherMode, Hash, kdf};
 use nodetoken::error::rv_name;
 use nodetoken::mechanism::{
     MECHANISMS, Mechanism, ParameterForm, Plan, hash_of, hash_of_mgf, row, serving,
 };
 
-const FUNCTIONS: [CK_FLAGS; 7] = [
+const FUNCTIONS: [CK_FLAGS; 14] = [
     CKF_ENCRYPT,
     CKF_DECRYPT,
     CKF_DIGEST,
@@ -15,6 +15,13 @@ const FUNCTIONS: [CK_FLAGS; 7] = [
     CKF_VERIFY,
     CKF_GENERATE,
     CKF_GENERATE_KEY_PAIR,
+    CKF_SIGN_RECOVER,
+    CKF_VERIFY_RECOVER,
+    CKF_WRAP,
+    CKF_UNWRAP,
+    CKF_DERIVE,
+    CKF_ENCAPSULATE,
+    CKF_DECAPSULATE,
 ];
 
 /// The hash that a row's plan has.
@@ -76,17 +83,27 @@ fn a_row_serves_the_functions_that_it_names_and_no_other() {
 fn keys_sizes_and_functions_fit_the_plan() {
     for row in MECHANISMS {
         let digests = matches!(row.plan, Plan::Digest(_));
-        assert_eq!(row.key_types.is_empty(), digests, "{}", row.name);
+        let no_key = digests || row.plan == Plan::Pbkdf2;
+        assert_eq!(row.key_types.is_empty(), no_key, "{}", row.name);
         assert_eq!(row.functions == CKF_DIGEST, digests, "{}", row.name);
         assert!(row.sizes.0 <= row.sizes.1, "{}", row.name);
         assert_eq!(row.sizes == (0, 0), digests, "{}", row.name);
 
-        let pair = matches!(row.plan, Plan::RsaPair | Plan::EcPair | Plan::EdwardsPair);
+        let pair = matches!(
+            row.plan,
+            Plan::RsaPair
+                | Plan::EcPair
+                | Plan::EdwardsPair
+                | Plan::MontgomeryPair
+                | Plan::MlDsaPair
+                | Plan::MlKemPair
+        );
         let generates_pair = row.functions & CKF_GENERATE_KEY_PAIR != 0;
         assert_eq!(generates_pair, pair, "{}", row.name);
         let generates = row.functions & CKF_GENERATE != 0;
-        assert_eq!(generates, row.plan == Plan::SecretKey, "{}", row.name);
-        if pair || generates {
+        let makes_secret = matches!(row.plan, Plan::SecretKey | Plan::Pbkdf2);
+        assert_eq!(generates, makes_secret, "{}", row.name);
+        if pair || row.plan == Plan::SecretKey {
             assert_eq!(row.key_types.len(), 1, "{}", row.name);
         }
         // What signs can be verified here; what encrypts, decrypted.
@@ -119,6 +136,17 @@ fn name_hash_and_parameter_agree() {
             Plan::KeyWrap { padded: true } => ParameterForm::PaddedWrapIv,
             Plan::EdDsa => ParameterForm::EdDsa,
             Plan::Hmac(_) | Plan::Cmac if row.name.ends_with("_GENERAL") => ParameterForm::Length,
+            Plan::MlDsa | Plan::HashMlDsa(Some(_)) => ParameterForm::SignContext,
+            Plan::HashMlDsa(None) => ParameterForm::HashSignContext,
+            Plan::KeyWrapPkcs7 => ParameterForm::WrapIv,
+            Plan::RsaAesKeyWrap => ParameterForm::RsaAesKeyWrap,
+            Plan::Ecdh => ParameterForm::Ecdh,
+            Plan::Hkdf | Plan::HkdfData => ParameterForm::Hkdf,
+            Plan::Sp800108(kdf::Mode::Feedback) => ParameterForm::Sp800108Feedback,
+            Plan::Sp800108(_) => ParameterForm::Sp800108,
+            Plan::Pbkdf2 => ParameterForm::Pbkdf2,
+            Plan::CipherData(CipherMode::Ecb) => ParameterForm::StringData,
+            Plan::CipherData(_) => ParameterForm::CbcData,
             Plan::Cipher { .. } if row.kind == CKM_AES_CTR => ParameterForm::Ctr,
             Plan::Cipher { .. } if row.kind != CKM_AES_ECB => ParameterForm::Iv,
             _ => ParameterForm::None,
