@@ -302,9 +302,13 @@ impl<'t> Arguments<'t> {
         // Words that were no pointers may not be read as such.
         let of_kind = nodetoken::mechanism::row(kind as CK_MECHANISM_TYPE);
         match of_kind.map(|row| row.parameter) {
-            Some(own @ (ParameterForm::Gcm | ParameterForm::Oaep | ParameterForm::EdDsa)) => {
-                form = own
-            }
+            Some(
+                own @ (ParameterForm::Gcm
+                | ParameterForm::Oaep
+                | ParameterForm::EdDsa
+                | ParameterForm::SignContext
+                | ParameterForm::HashSignContext),
+            ) => form = own,
             _ if input.is_good() => {}
             _ => form = other,
         }
@@ -386,6 +390,14 @@ impl<'t> Arguments<'t> {
             ParameterForm::EdDsa => {
                 let [at, len] = self.data(input);
                 vec![usize::from(input.byte() % 3), len, at]
+            }
+            ParameterForm::SignContext | ParameterForm::HashSignContext => {
+                let [at, len] = self.data(input);
+                let mut words = vec![usize::from(input.byte() % 4), at, len];
+                if form == ParameterForm::HashSignContext {
+                    words.push(input.one_of(MECHANISMS).kind as usize);
+                }
+                words
             }
         }
     }

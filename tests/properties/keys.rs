@@ -4,7 +4,7 @@
 use cryptoki_sys::*;
 use der::Decode;
 use nodetoken::attribute::Attributes;
-use nodetoken::crypto::{Curve, PublicParts, engine};
+use nodetoken::crypto::{Curve, MlDsaSet, MlKemSet, PublicParts, engine};
 use nodetoken::key::{
     private_parts, public_attributes, public_key_info, public_parts, public_parts_of_info, size,
     spec_of_params,
@@ -28,6 +28,13 @@ fn parts() -> impl Strategy<Value = PublicParts> {
                 .prop_map(move |point| PublicParts::Ec { curve, point })
         }),
         vec(any::<u8>(), 32).prop_map(PublicParts::Ed25519),
+        vec(any::<u8>(), 32).prop_map(PublicParts::X25519),
+        proptest::sample::select(MlDsaSet::ALL.to_vec()).prop_flat_map(|set| {
+            vec(any::<u8>(), set.public_len()).prop_map(move |key| PublicParts::MlDsa { set, key })
+        }),
+        proptest::sample::select(MlKemSet::ALL.to_vec()).prop_flat_map(|set| {
+            vec(any::<u8>(), set.public_len()).prop_map(move |key| PublicParts::MlKem { set, key })
+        }),
     ]
 }
 
@@ -37,6 +44,8 @@ fn key_type(parts: &PublicParts) -> CK_KEY_TYPE {
         PublicParts::Ec { .. } => CKK_EC,
         PublicParts::Ed25519(_) => CKK_EC_EDWARDS,
         PublicParts::X25519(_) => CKK_EC_MONTGOMERY,
+        PublicParts::MlDsa { .. } => CKK_ML_DSA,
+        PublicParts::MlKem { .. } => CKK_ML_KEM,
     }
 }
 
@@ -60,6 +69,9 @@ fn attributes() -> impl Strategy<Value = Attributes> {
         CKA_CLASS,
         CKA_VALUE_LEN,
         CKA_MODULUS_BITS,
+        CKA_PARAMETER_SET,
+        CKA_VALUE,
+        CKA_PUBLIC_KEY_INFO,
     ];
     let given = vec(
         (
@@ -72,6 +84,8 @@ fn attributes() -> impl Strategy<Value = Attributes> {
         Just(CKK_RSA),
         Just(CKK_EC),
         Just(CKK_EC_EDWARDS),
+        Just(CKK_ML_DSA),
+        Just(CKK_ML_KEM),
         any::<CK_KEY_TYPE>()
     ];
     (given, key_type, proptest::option::of(params())).prop_map(|(given, key_type, params)| {

@@ -105,6 +105,8 @@ fn name_hash_and_parameter_agree() {
             Plan::RsaOaep => ParameterForm::Oaep,
             Plan::Gcm => ParameterForm::Gcm,
             Plan::EdDsa => ParameterForm::EdDsa,
+            Plan::MlDsa | Plan::HashMlDsa(Some(_)) => ParameterForm::SignContext,
+            Plan::HashMlDsa(None) => ParameterForm::HashSignContext,
             Plan::Hmac(_) if row.name.ends_with("_GENERAL") => ParameterForm::Length,
             Plan::Cipher { .. } if row.kind == CKM_AES_CTR => ParameterForm::Ctr,
             Plan::Cipher { .. } if row.kind != CKM_AES_ECB => ParameterForm::Iv,
