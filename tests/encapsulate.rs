@@ -28,7 +28,7 @@ impl Session {
         template: &Template,
         room: Option<&mut [u8]>,
     ) -> (Result<CK_OBJECT_HANDLE, Rv>, CK_ULONG) {
-        let mut mechanism = Mech::new(CKM_ML_KEM);
+        let mechanism = Mech::new(CKM_ML_KEM);
         let mut attributes = template.attributes();
         let mut made = 0;
         let (out, mut len) = match room {
@@ -60,7 +60,7 @@ impl Session {
         template: &Template,
         ciphertext: &[u8],
     ) -> Result<CK_OBJECT_HANDLE, Rv> {
-        let mut mechanism = Mech::new(CKM_ML_KEM);
+        let mechanism = Mech::new(CKM_ML_KEM);
         let mut attributes = template.attributes();
         let mut made = 0;
         try_call!(via self.module.v32(), C_DecapsulateKey(
@@ -95,13 +95,16 @@ fn both_sides_agree() {
             assert_eq!(value.len(), 32);
             assert_eq!(session.get(received, CKA_VALUE).unwrap(), value);
             for key in [sent, received] {
-                assert_eq!(session.ulong(key, CKA_CLASS), CKO_SECRET_KEY);
-                assert_eq!(session.ulong(key, CKA_KEY_TYPE), CKK_GENERIC_SECRET);
-                assert_eq!(session.ulong(key, CKA_VALUE_LEN), 32);
+                assert_eq!(session.get_ulong(key, CKA_CLASS), CKO_SECRET_KEY);
+                assert_eq!(session.get_ulong(key, CKA_KEY_TYPE), CKK_GENERIC_SECRET);
+                assert_eq!(session.get_ulong(key, CKA_VALUE_LEN), 32);
                 for no in [CKA_LOCAL, CKA_ALWAYS_SENSITIVE, CKA_NEVER_EXTRACTABLE] {
-                    assert!(!session.bool(key, no), "{no:#x}");
+                    assert!(!session.get_bool(key, no), "{no:#x}");
                 }
-                assert!(session.bool(key, CKA_EXTRACTABLE), "the default of 5.18.8");
+                assert!(
+                    session.get_bool(key, CKA_EXTRACTABLE),
+                    "the default of 5.18.8"
+                );
             }
             // Implicit rejection: a key, but not this one (FIPS 203 6.3).
             let mut broken = ciphertext.clone();
@@ -128,8 +131,8 @@ fn the_template_says_what_key_it_is() {
         let received = session
             .decapsulate(pair.private, &aes, &ciphertext)
             .unwrap();
-        assert!(session.bool(sent, CKA_TOKEN));
-        assert!(!session.bool(sent, CKA_NEVER_EXTRACTABLE));
+        assert!(session.get_bool(sent, CKA_TOKEN));
+        assert!(!session.get_bool(sent, CKA_NEVER_EXTRACTABLE));
         session
             .get(sent, CKA_VALUE)
             .refused(CKR_ATTRIBUTE_SENSITIVE);

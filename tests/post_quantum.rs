@@ -128,9 +128,9 @@ fn generated() {
                 let value = session.get(pair.public, CKA_VALUE).unwrap();
                 assert_eq!(value.len(), set.lengths[0]);
                 for key in [pair.public, pair.private] {
-                    assert_eq!(session.ulong(key, CKA_PARAMETER_SET), set.id);
-                    assert_eq!(session.ulong(key, CKA_KEY_TYPE), set.key_type);
-                    assert!(session.bool(key, CKA_LOCAL));
+                    assert_eq!(session.get_ulong(key, CKA_PARAMETER_SET), set.id);
+                    assert_eq!(session.get_ulong(key, CKA_KEY_TYPE), set.key_type);
+                    assert!(session.get_bool(key, CKA_LOCAL));
                     let info = session.get(key, CKA_PUBLIC_KEY_INFO).unwrap();
                     let info = SubjectPublicKeyInfoOwned::from_der(&info).unwrap();
                     assert_eq!(info.algorithm.oid.to_string(), set.oid);
@@ -138,10 +138,10 @@ fn generated() {
                     assert_eq!(info.subject_public_key.raw_bytes(), value);
                 }
                 let kem = set.key_type == CKK_ML_KEM;
-                assert_eq!(session.bool(pair.public, CKA_ENCAPSULATE), kem);
-                assert_eq!(session.bool(pair.private, CKA_DECAPSULATE), kem);
-                assert_eq!(session.bool(pair.private, CKA_SIGN), !kem);
-                assert_eq!(session.bool(pair.public, CKA_VERIFY), !kem);
+                assert_eq!(session.get_bool(pair.public, CKA_ENCAPSULATE), kem);
+                assert_eq!(session.get_bool(pair.private, CKA_DECAPSULATE), kem);
+                assert_eq!(session.get_bool(pair.private, CKA_SIGN), !kem);
+                assert_eq!(session.get_bool(pair.public, CKA_VERIFY), !kem);
                 for secret in [CKA_SEED, CKA_VALUE] {
                     session
                         .get(pair.private, secret)
@@ -189,7 +189,7 @@ fn brought() {
                         .get(key, CKA_SEED)
                         .refused(CKR_ATTRIBUTE_TYPE_INVALID),
                 }
-                assert!(!session.bool(key, CKA_LOCAL));
+                assert!(!session.get_bool(key, CKA_LOCAL));
             }
             let public = set
                 .import(CKO_PUBLIC_KEY)
@@ -365,13 +365,13 @@ fn bad_parameters_are_refused() {
     isolated_on(&[SOFTWARE], |world| {
         let session = world.token().user();
         let pair = ML_DSA[0].pair(session, &Template::new());
-        let raw = |pContext: *mut CK_BYTE, ulContextLen| {
+        let raw = |context: *mut CK_BYTE, len| {
             Mech::structure(
                 CKM_ML_DSA,
                 CK_SIGN_ADDITIONAL_CONTEXT {
                     hedgeVariant: CKH_HEDGE_PREFERRED,
-                    pContext,
-                    ulContextLen,
+                    pContext: context,
+                    ulContextLen: len,
                 },
                 vec![],
             )
@@ -413,9 +413,12 @@ fn bad_parameters_are_refused() {
         session
             .verify(unknown, pair.public, b"m", &signature)
             .unwrap();
-        let kem = ML_KEM[0].pair(session, &Template::new().set(CKA_SIGN, true));
+        let signs = Template::new().set(CKA_SIGN, true);
+        let (_, kem) = session
+            .generate_key_pair(CKM_ML_KEM_KEY_PAIR_GEN, &ML_KEM[0].public(), &signs)
+            .unwrap();
         session
-            .sign_init(CKM_ML_DSA, kem.private)
+            .sign_init(CKM_ML_DSA, kem)
             .refused(CKR_KEY_TYPE_INCONSISTENT);
     });
 }
@@ -425,7 +428,7 @@ fn mechanisms() {
     isolated(|world| {
         let token = world.token();
         let info = |kind| token.module.mechanism_info(token.slot, kind);
-        if world.kind == TPM {
+        if world.kind.name == TPM.name {
             for kind in [CKM_ML_DSA, CKM_ML_DSA_KEY_PAIR_GEN, CKM_ML_KEM] {
                 info(kind).map(drop).refused(CKR_MECHANISM_INVALID);
             }

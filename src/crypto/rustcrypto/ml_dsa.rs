@@ -109,7 +109,8 @@ fn public_key<P: MlDsaParams>(set: MlDsaSet, expanded: &[u8]) -> Result<Vec<u8>>
     // The crate gives no t0 to compare. A wrong one, or a wrong tr, makes signatures that do not hold:
     // a few are tried.
     for round in 0..TRIALS {
-        let message = [[round].as_slice()];
+        let round = [round];
+        let message = [round.as_slice()];
         let signature = lattice::sign(set, expanded, &message, &[0; 32])?;
         if !verify_as::<P>(&public, &message, &signature) {
             return malformed();
