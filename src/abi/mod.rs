@@ -3,7 +3,7 @@
 //! An entry decodes its arguments, calls one function of a session or of the module, and writes the
 //! answer. Nothing unwinds into C; an error is logged here and nowhere else.
 
-use crate::error::{Result, fail};
+use crate::error::Result;
 use crate::module;
 use crate::session::Session;
 use crate::{error, log, memory};
