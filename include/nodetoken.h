@@ -3082,7 +3082,7 @@ CK_RV C_Digest(CK_SESSION_HANDLE handle,
 
 CK_RV C_DigestUpdate(CK_SESSION_HANDLE handle, CK_BYTE *data, CK_ULONG data_len);
 
-CK_RV C_DigestKey(CK_SESSION_HANDLE session, CK_OBJECT_HANDLE key);
+CK_RV C_DigestKey(CK_SESSION_HANDLE handle, CK_OBJECT_HANDLE key);
 
 CK_RV C_DigestFinal(CK_SESSION_HANDLE handle, CK_BYTE *output, CK_ULONG *output_len);
 
@@ -3098,11 +3098,11 @@ CK_RV C_SignUpdate(CK_SESSION_HANDLE handle, CK_BYTE *data, CK_ULONG data_len);
 
 CK_RV C_SignFinal(CK_SESSION_HANDLE handle, CK_BYTE *output, CK_ULONG *output_len);
 
-CK_RV C_SignRecoverInit(CK_SESSION_HANDLE session,
+CK_RV C_SignRecoverInit(CK_SESSION_HANDLE handle,
                         struct CK_MECHANISM *mechanism,
                         CK_OBJECT_HANDLE key);
 
-CK_RV C_SignRecover(CK_SESSION_HANDLE session,
+CK_RV C_SignRecover(CK_SESSION_HANDLE handle,
                     CK_BYTE *data,
                     CK_ULONG data_len,
                     CK_BYTE *output,
@@ -3120,35 +3120,35 @@ CK_RV C_VerifyUpdate(CK_SESSION_HANDLE handle, CK_BYTE *data, CK_ULONG data_len)
 
 CK_RV C_VerifyFinal(CK_SESSION_HANDLE handle, CK_BYTE *data, CK_ULONG data_len);
 
-CK_RV C_VerifyRecoverInit(CK_SESSION_HANDLE session,
+CK_RV C_VerifyRecoverInit(CK_SESSION_HANDLE handle,
                           struct CK_MECHANISM *mechanism,
                           CK_OBJECT_HANDLE key);
 
-CK_RV C_VerifyRecover(CK_SESSION_HANDLE session,
+CK_RV C_VerifyRecover(CK_SESSION_HANDLE handle,
                       CK_BYTE *data,
                       CK_ULONG data_len,
                       CK_BYTE *output,
                       CK_ULONG *output_len);
 
-CK_RV C_DigestEncryptUpdate(CK_SESSION_HANDLE session,
+CK_RV C_DigestEncryptUpdate(CK_SESSION_HANDLE handle,
                             CK_BYTE *data,
                             CK_ULONG data_len,
                             CK_BYTE *output,
                             CK_ULONG *output_len);
 
-CK_RV C_DecryptDigestUpdate(CK_SESSION_HANDLE session,
+CK_RV C_DecryptDigestUpdate(CK_SESSION_HANDLE handle,
                             CK_BYTE *data,
                             CK_ULONG data_len,
                             CK_BYTE *output,
                             CK_ULONG *output_len);
 
-CK_RV C_SignEncryptUpdate(CK_SESSION_HANDLE session,
+CK_RV C_SignEncryptUpdate(CK_SESSION_HANDLE handle,
                           CK_BYTE *data,
                           CK_ULONG data_len,
                           CK_BYTE *output,
                           CK_ULONG *output_len);
 
-CK_RV C_DecryptVerifyUpdate(CK_SESSION_HANDLE session,
+CK_RV C_DecryptVerifyUpdate(CK_SESSION_HANDLE handle,
                             CK_BYTE *data,
                             CK_ULONG data_len,
                             CK_BYTE *output,
@@ -3169,14 +3169,14 @@ CK_RV C_GenerateKeyPair(CK_SESSION_HANDLE handle,
                         CK_OBJECT_HANDLE *public_key,
                         CK_OBJECT_HANDLE *private_key);
 
-CK_RV C_WrapKey(CK_SESSION_HANDLE session,
+CK_RV C_WrapKey(CK_SESSION_HANDLE handle,
                 struct CK_MECHANISM *mechanism,
                 CK_OBJECT_HANDLE wrapping_key,
                 CK_OBJECT_HANDLE key,
                 CK_BYTE *wrapped,
                 CK_ULONG *wrapped_len);
 
-CK_RV C_UnwrapKey(CK_SESSION_HANDLE session,
+CK_RV C_UnwrapKey(CK_SESSION_HANDLE handle,
                   struct CK_MECHANISM *mechanism,
                   CK_OBJECT_HANDLE unwrapping_key,
                   CK_BYTE *wrapped,
@@ -3218,27 +3218,27 @@ CK_RV C_LoginUser(CK_SESSION_HANDLE session,
 
 CK_RV C_SessionCancel(CK_SESSION_HANDLE session, CK_FLAGS flags);
 
-CK_RV C_MessageEncryptInit(CK_SESSION_HANDLE session,
+CK_RV C_MessageEncryptInit(CK_SESSION_HANDLE handle,
                            struct CK_MECHANISM *mechanism,
                            CK_OBJECT_HANDLE key);
 
-CK_RV C_EncryptMessage(CK_SESSION_HANDLE session,
+CK_RV C_EncryptMessage(CK_SESSION_HANDLE handle,
                        void *parameter,
                        CK_ULONG parameter_len,
-                       CK_BYTE *associated,
-                       CK_ULONG associated_len,
+                       CK_BYTE *aad,
+                       CK_ULONG aad_len,
                        CK_BYTE *data,
                        CK_ULONG data_len,
                        CK_BYTE *output,
                        CK_ULONG *output_len);
 
-CK_RV C_EncryptMessageBegin(CK_SESSION_HANDLE session,
+CK_RV C_EncryptMessageBegin(CK_SESSION_HANDLE handle,
                             void *parameter,
                             CK_ULONG parameter_len,
-                            CK_BYTE *associated,
-                            CK_ULONG associated_len);
+                            CK_BYTE *aad,
+                            CK_ULONG aad_len);
 
-CK_RV C_EncryptMessageNext(CK_SESSION_HANDLE session,
+CK_RV C_EncryptMessageNext(CK_SESSION_HANDLE handle,
                            void *parameter,
                            CK_ULONG parameter_len,
                            CK_BYTE *data,
@@ -3247,29 +3247,29 @@ CK_RV C_EncryptMessageNext(CK_SESSION_HANDLE session,
                            CK_ULONG *output_len,
                            CK_FLAGS flags);
 
-CK_RV C_MessageEncryptFinal(CK_SESSION_HANDLE session);
+CK_RV C_MessageEncryptFinal(CK_SESSION_HANDLE handle);
 
-CK_RV C_MessageDecryptInit(CK_SESSION_HANDLE session,
+CK_RV C_MessageDecryptInit(CK_SESSION_HANDLE handle,
                            struct CK_MECHANISM *mechanism,
                            CK_OBJECT_HANDLE key);
 
-CK_RV C_DecryptMessage(CK_SESSION_HANDLE session,
+CK_RV C_DecryptMessage(CK_SESSION_HANDLE handle,
                        void *parameter,
                        CK_ULONG parameter_len,
-                       CK_BYTE *associated,
-                       CK_ULONG associated_len,
+                       CK_BYTE *aad,
+                       CK_ULONG aad_len,
                        CK_BYTE *data,
                        CK_ULONG data_len,
                        CK_BYTE *output,
                        CK_ULONG *output_len);
 
-CK_RV C_DecryptMessageBegin(CK_SESSION_HANDLE session,
+CK_RV C_DecryptMessageBegin(CK_SESSION_HANDLE handle,
                             void *parameter,
                             CK_ULONG parameter_len,
-                            CK_BYTE *associated,
-                            CK_ULONG associated_len);
+                            CK_BYTE *aad,
+                            CK_ULONG aad_len);
 
-CK_RV C_DecryptMessageNext(CK_SESSION_HANDLE session,
+CK_RV C_DecryptMessageNext(CK_SESSION_HANDLE handle,
                            void *parameter,
                            CK_ULONG parameter_len,
                            CK_BYTE *data,
@@ -3278,13 +3278,13 @@ CK_RV C_DecryptMessageNext(CK_SESSION_HANDLE session,
                            CK_ULONG *output_len,
                            CK_FLAGS flags);
 
-CK_RV C_MessageDecryptFinal(CK_SESSION_HANDLE session);
+CK_RV C_MessageDecryptFinal(CK_SESSION_HANDLE handle);
 
-CK_RV C_MessageSignInit(CK_SESSION_HANDLE session,
+CK_RV C_MessageSignInit(CK_SESSION_HANDLE handle,
                         struct CK_MECHANISM *mechanism,
                         CK_OBJECT_HANDLE key);
 
-CK_RV C_SignMessage(CK_SESSION_HANDLE session,
+CK_RV C_SignMessage(CK_SESSION_HANDLE handle,
                     void *parameter,
                     CK_ULONG parameter_len,
                     CK_BYTE *data,
@@ -3292,9 +3292,9 @@ CK_RV C_SignMessage(CK_SESSION_HANDLE session,
                     CK_BYTE *output,
                     CK_ULONG *output_len);
 
-CK_RV C_SignMessageBegin(CK_SESSION_HANDLE session, void *parameter, CK_ULONG parameter_len);
+CK_RV C_SignMessageBegin(CK_SESSION_HANDLE handle, void *parameter, CK_ULONG parameter_len);
 
-CK_RV C_SignMessageNext(CK_SESSION_HANDLE session,
+CK_RV C_SignMessageNext(CK_SESSION_HANDLE handle,
                         void *parameter,
                         CK_ULONG parameter_len,
                         CK_BYTE *data,
@@ -3302,13 +3302,13 @@ CK_RV C_SignMessageNext(CK_SESSION_HANDLE session,
                         CK_BYTE *output,
                         CK_ULONG *output_len);
 
-CK_RV C_MessageSignFinal(CK_SESSION_HANDLE session);
+CK_RV C_MessageSignFinal(CK_SESSION_HANDLE handle);
 
-CK_RV C_MessageVerifyInit(CK_SESSION_HANDLE session,
+CK_RV C_MessageVerifyInit(CK_SESSION_HANDLE handle,
                           struct CK_MECHANISM *mechanism,
                           CK_OBJECT_HANDLE key);
 
-CK_RV C_VerifyMessage(CK_SESSION_HANDLE session,
+CK_RV C_VerifyMessage(CK_SESSION_HANDLE handle,
                       void *parameter,
                       CK_ULONG parameter_len,
                       CK_BYTE *data,
@@ -3316,9 +3316,9 @@ CK_RV C_VerifyMessage(CK_SESSION_HANDLE session,
                       CK_BYTE *signature,
                       CK_ULONG signature_len);
 
-CK_RV C_VerifyMessageBegin(CK_SESSION_HANDLE session, void *parameter, CK_ULONG parameter_len);
+CK_RV C_VerifyMessageBegin(CK_SESSION_HANDLE handle, void *parameter, CK_ULONG parameter_len);
 
-CK_RV C_VerifyMessageNext(CK_SESSION_HANDLE session,
+CK_RV C_VerifyMessageNext(CK_SESSION_HANDLE handle,
                           void *parameter,
                           CK_ULONG parameter_len,
                           CK_BYTE *data,
@@ -3326,9 +3326,9 @@ CK_RV C_VerifyMessageNext(CK_SESSION_HANDLE session,
                           CK_BYTE *signature,
                           CK_ULONG signature_len);
 
-CK_RV C_MessageVerifyFinal(CK_SESSION_HANDLE session);
+CK_RV C_MessageVerifyFinal(CK_SESSION_HANDLE handle);
 
-CK_RV C_EncapsulateKey(CK_SESSION_HANDLE session,
+CK_RV C_EncapsulateKey(CK_SESSION_HANDLE handle,
                        struct CK_MECHANISM *mechanism,
                        CK_OBJECT_HANDLE public_key,
                        struct CK_ATTRIBUTE *template_,
@@ -3337,7 +3337,7 @@ CK_RV C_EncapsulateKey(CK_SESSION_HANDLE session,
                        CK_ULONG *ciphertext_len,
                        CK_OBJECT_HANDLE *key);
 
-CK_RV C_DecapsulateKey(CK_SESSION_HANDLE session,
+CK_RV C_DecapsulateKey(CK_SESSION_HANDLE handle,
                        struct CK_MECHANISM *mechanism,
                        CK_OBJECT_HANDLE private_key,
                        struct CK_ATTRIBUTE *template_,
@@ -3346,17 +3346,17 @@ CK_RV C_DecapsulateKey(CK_SESSION_HANDLE session,
                        CK_ULONG ciphertext_len,
                        CK_OBJECT_HANDLE *key);
 
-CK_RV C_VerifySignatureInit(CK_SESSION_HANDLE session,
+CK_RV C_VerifySignatureInit(CK_SESSION_HANDLE handle,
                             struct CK_MECHANISM *mechanism,
                             CK_OBJECT_HANDLE key,
                             CK_BYTE *signature,
                             CK_ULONG signature_len);
 
-CK_RV C_VerifySignature(CK_SESSION_HANDLE session, CK_BYTE *data, CK_ULONG data_len);
+CK_RV C_VerifySignature(CK_SESSION_HANDLE handle, CK_BYTE *data, CK_ULONG data_len);
 
-CK_RV C_VerifySignatureUpdate(CK_SESSION_HANDLE session, CK_BYTE *data, CK_ULONG data_len);
+CK_RV C_VerifySignatureUpdate(CK_SESSION_HANDLE handle, CK_BYTE *data, CK_ULONG data_len);
 
-CK_RV C_VerifySignatureFinal(CK_SESSION_HANDLE session);
+CK_RV C_VerifySignatureFinal(CK_SESSION_HANDLE handle);
 
 CK_RV C_GetSessionValidationFlags(CK_SESSION_HANDLE session,
                                   CK_SESSION_VALIDATION_FLAGS_TYPE kind,
@@ -3374,7 +3374,7 @@ CK_RV C_AsyncJoin(CK_SESSION_HANDLE session,
                   CK_BYTE *data,
                   CK_ULONG data_len);
 
-CK_RV C_WrapKeyAuthenticated(CK_SESSION_HANDLE session,
+CK_RV C_WrapKeyAuthenticated(CK_SESSION_HANDLE handle,
                              struct CK_MECHANISM *mechanism,
                              CK_OBJECT_HANDLE wrapping_key,
                              CK_OBJECT_HANDLE key,
@@ -3383,7 +3383,7 @@ CK_RV C_WrapKeyAuthenticated(CK_SESSION_HANDLE session,
                              CK_BYTE *wrapped,
                              CK_ULONG *wrapped_len);
 
-CK_RV C_UnwrapKeyAuthenticated(CK_SESSION_HANDLE session,
+CK_RV C_UnwrapKeyAuthenticated(CK_SESSION_HANDLE handle,
                                struct CK_MECHANISM *mechanism,
                                CK_OBJECT_HANDLE unwrapping_key,
                                CK_BYTE *wrapped,

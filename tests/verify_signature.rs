@@ -120,7 +120,7 @@ fn the_operation() {
             .verify_signature_init(CKM_SHA256, key, &signature)
             .refused(CKR_MECHANISM_INVALID);
         session
-            .verify_signature_init(CKM_SHA256_HMAC, 99, &signature)
+            .verify_signature_init(CKM_SHA256_HMAC, CK_ULONG::MAX, &signature)
             .refused(CKR_KEY_HANDLE_INVALID);
     });
 }
