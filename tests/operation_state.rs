@@ -235,6 +235,15 @@ fn keys_are_digested_if_they_may_be_read() {
         }
         session.digest_init(CKM_SHA256).unwrap();
         digest_key(CK_ULONG::MAX).refused(CKR_KEY_HANDLE_INVALID);
+
+        // A key that is for other mechanisms is not for this one either (4.9.1).
+        let bound = generic_secret_template(b"a secret")
+            .set(CKA_SENSITIVE, false)
+            .set(CKA_EXTRACTABLE, true)
+            .set(CKA_ALLOWED_MECHANISMS, &CKM_SHA256_HMAC.to_ne_bytes());
+        let bound = session.create(&bound).unwrap();
+        session.digest_init(CKM_SHA256).unwrap();
+        digest_key(bound).refused(CKR_KEY_INDIGESTIBLE);
     });
 }
 

@@ -248,6 +248,35 @@ fn a_kek_carries_a_sensitive_key_there_and_back() {
     });
 }
 
+/// C_GenerateKey makes it, so that it is local and was never extractable; and who has the password has
+/// it as well.
+#[test]
+fn a_key_of_a_password_carries_no_sensitive_key() {
+    strict(|session| {
+        let target = victim(session);
+        let template = wished(&roles(&[CKA_WRAP, CKA_SENSITIVE]))
+            .set(CKA_VALUE_LEN, 32 as CK_ULONG)
+            .set(CKA_EXTRACTABLE, false);
+        let password = Mech::pbkdf2(b"the attacker's", b"salt of the attacker", 1000);
+        let kek = session.generate_key(password, &template).unwrap();
+        let copy = session.copy(kek, &Template::new()).unwrap();
+        for kek in [kek, copy] {
+            session
+                .wrap(CKM_AES_KEY_WRAP_KWP, kek, target)
+                .refused(CKR_KEY_NOT_WRAPPABLE);
+        }
+        // What anybody may read it carries.
+        let open = session
+            .create(
+                &aes_template(&VALUE)
+                    .set(CKA_EXTRACTABLE, true)
+                    .set(CKA_SENSITIVE, false),
+            )
+            .unwrap();
+        session.wrap(CKM_AES_KEY_WRAP_KWP, kek, open).unwrap();
+    });
+}
+
 #[test]
 fn a_kek_has_no_mechanism_that_tells_of_changes() {
     strict(|session| {

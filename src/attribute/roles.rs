@@ -7,8 +7,8 @@
 //! 1. *What asks to wrap does nothing else*, unless its template says so ([`left_out`]).
 //! 2. *Roles are lost, never won* ([`Roles::check_change`]): what is a KEK now has been one since it
 //!    was made. So nothing that it has carried was or will be open to one of its other roles.
-//! 3. *Nobody outside knows it* ([`is_unknown`]): it was made here and cannot have left, nor its
-//!    private half; or the security officer vouches for it (CKA_TRUSTED). What is imported,
+//! 3. *Nobody outside knows it* ([`is_unknown`]): it was made here, not of a password, and cannot have
+//!    left, nor its private half; or the security officer vouches for it (CKA_TRUSTED). What is imported,
 //!    unwrapped or derived is CKA_LOCAL false for ever, also where the same bytes came before.
 //! 4. *It refuses what was changed* ([`is_sound`]) *and makes its own nonces*: nothing that it has
 //!    carried can be cut, shifted or laid over a key that is known ([`Roles::check_kek_use`]).
@@ -83,7 +83,9 @@ fn is_unknown(kek: &Attributes) -> bool {
         Some(CKO_PUBLIC_KEY) => kek.is(KEK_PAIR),
         _ => kek.is(CKA_NEVER_EXTRACTABLE),
     };
-    kek.is(CKA_TRUSTED) || (kek.is(CKA_LOCAL) && never_left)
+    // It counts as generated, but whoever has the password can make it elsewhere too.
+    let of_password = kek.ulong(CKA_KEY_GEN_MECHANISM) == Some(CKM_PKCS5_PBKD2);
+    kek.is(CKA_TRUSTED) || (kek.is(CKA_LOCAL) && never_left && !of_password)
 }
 
 /// Mechanisms that give no key, or none that tells anything, where the wrapped key is not what the

@@ -1,9 +1,10 @@
 //! Message digesting (PKCS#11 5.12).
 
-use super::{Answer, Room, advance, finish, none_active, with_room};
+use super::{Answer, Room, advance, check_allowed, finish, none_active, with_room};
 use crate::crypto::{Hash, engine};
 use crate::error::{Result, fail};
-use crate::mechanism::{Parameter, Plan};
+use crate::mechanism::{MECHANISMS, Mechanism, Parameter, Plan};
+use crate::object::Object;
 use crate::session::Session;
 use cryptoki_sys::*;
 
@@ -20,6 +21,17 @@ impl Digesting {
     pub(crate) fn update(&mut self, data: &[u8]) {
         self.updated = true;
         self.state.update(data);
+    }
+
+    /// Whether CKA_ALLOWED_MECHANISMS of a key lets it be digested so. `CKR_KEY_INDIGESTIBLE`.
+    fn check_key(&self, key: &Object) -> Result<()> {
+        let is_this = |row: &&Mechanism| row.plan == Plan::Digest(self.hash);
+        match MECHANISMS.iter().find(is_this) {
+            Some(row) => {
+                check_allowed(key, row.kind).map_err(|error| error.with_rv(CKR_KEY_INDIGESTIBLE))
+            }
+            None => Ok(()),
+        }
     }
 }
 
@@ -77,6 +89,7 @@ impl Session {
                     "a key that is sensitive or not extractable is not digested"
                 );
             }
+            digest.check_key(&key)?;
             let value = key.secret_key(self.slot.token())?;
             digest.update(&value);
             Ok(())
