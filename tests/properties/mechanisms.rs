@@ -28,10 +28,9 @@ const FUNCTIONS: [CK_FLAGS; 14] = [
 fn planned_hash(row: &Mechanism) -> Option<Hash> {
     match row.plan {
         Plan::Digest(hash) | Plan::Hmac(hash) => Some(hash),
-        Plan::RsaPkcs1(hash)
-        | Plan::RsaPss(hash)
-        | Plan::Ecdsa(hash)
-        | Plan::HashMlDsa(hash) => hash,
+        Plan::RsaPkcs1(hash) | Plan::RsaPss(hash) | Plan::Ecdsa(hash) | Plan::HashMlDsa(hash) => {
+            hash
+        }
         _ => None,
     }
 }
