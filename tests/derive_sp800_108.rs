@@ -483,7 +483,7 @@ fn hostile_parts_are_refused() {
         let session = world.token().user();
         let key = base(session, &[3; 32]);
         let here = [0u64; 8];
-        let pointers = [null_mut(), 8 as *mut _, here.as_ptr().cast_mut()];
+        let pointers = [null_mut(), 0x10 as *mut _, here.as_ptr().cast_mut()];
         let refuse = |parameters: CK_SP800_108_KDF_PARAMS| {
             let mechanism = Mech::structure(MODES[0], parameters, vec![]);
             session
@@ -535,7 +535,7 @@ fn hostile_parts_are_refused() {
             pValue: format.as_ptr().cast_mut().cast(),
             ulValueLen: format.len() as CK_ULONG,
         };
-        for handle in [null_mut(), 8 as *mut _] {
+        for handle in [null_mut(), 0x10 as *mut _] {
             let mut more = CK_DERIVED_KEY {
                 pTemplate: null_mut(),
                 ulAttributeCount: 0,

@@ -670,15 +670,16 @@ fn ccm_and_chacha20_poly1305() {
                 ..ccm
             },
         ] {
-            given = wild;
+            unsafe { at.cast::<CK_CCM_MESSAGE_PARAMS>().write(wild) };
             try_call!(via v3, C_EncryptMessage(handle, at, size, aad, 3, plain.as_ptr().cast_mut(), 50, out.as_mut_ptr(), &mut len)).refused(CKR_MECHANISM_PARAM_INVALID);
         }
         // Its nonces are made as those of GCM.
-        given = CK_CCM_MESSAGE_PARAMS {
+        let made_here = CK_CCM_MESSAGE_PARAMS {
             ulNonceFixedBits: 32,
             nonceGenerator: CKG_GENERATE,
             ..ccm
         };
+        unsafe { at.cast::<CK_CCM_MESSAGE_PARAMS>().write(made_here) };
         try_call!(via v3, C_EncryptMessage(handle, at, size, aad, 3, plain.as_ptr().cast_mut(), 50, out.as_mut_ptr(), &mut len)).unwrap();
         assert_eq!(nonce[..4], [4; 4]);
         assert_ne!(nonce, [4; 12]);

@@ -107,10 +107,8 @@ fn what_depends_on_a_key_is_not_saved() {
         session
             .operation_state()
             .refused(CKR_OPERATION_NOT_INITIALIZED);
-        let begin: [(
-            fn(Session, CK_OBJECT_HANDLE, CK_OBJECT_HANDLE) -> Result<(), Rv>,
-            CK_FLAGS,
-        ); 5] = [
+        type Begin = fn(Session, CK_OBJECT_HANDLE, CK_OBJECT_HANDLE) -> Result<(), Rv>;
+        let begin: [(Begin, CK_FLAGS); 5] = [
             (|s, aes, _| s.encrypt_init(CKM_AES_ECB, aes), CKF_ENCRYPT),
             (|s, aes, _| s.decrypt_init(CKM_AES_ECB, aes), CKF_DECRYPT),
             (|s, _, hmac| s.sign_init(CKM_SHA256_HMAC, hmac), CKF_SIGN),
