@@ -8,6 +8,7 @@ use crate::lock::{Locked, Shared};
 use crate::mechanism::{MECHANISMS, Mechanism};
 use crate::memory::{self, Secret};
 use crate::object::{Index, Object};
+use crate::operation::random::Seeds;
 use crate::token::{Change, NewObject, ObjectId, Place, Presence, Stored, Token, User};
 use cryptoki_sys::*;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -28,6 +29,8 @@ pub struct Slot {
     built_in: Index,
     /// Which of its mechanisms the configuration lets the token offer.
     gate: Gate,
+    /// What callers have given to the random generator.
+    pub(crate) seeds: Seeds,
     /// What C_WaitForSlotEvent has told of the place.
     told: Mutex<Presence>,
     /// Of the tags of saved states (5.6.6).
@@ -72,6 +75,7 @@ impl Slot {
             told: Mutex::new(told),
             policy: config.policy.clone(),
             gate: Gate::new(config.mechanisms.clone()),
+            seeds: Seeds::default(),
             state: Mutex::default(),
             login: Mutex::default(),
             era: AtomicU64::new(0),

@@ -681,11 +681,14 @@ fn random_numbers() {
                 .all(|chunk| chunk.iter().any(|&byte| byte != 0))
         );
         session.random(0).unwrap();
-        // 5.20.1: a seed is taken, or the token says that it takes none.
-        let seeded = session.seed_random(b"seed");
-        if seeded.is_err() {
-            seeded.refused(CKR_RANDOM_SEED_NOT_SUPPORTED);
-        }
+        // A seed is taken, and makes no number foreseeable.
+        let seeded = |seed: &[u8]| {
+            session.seed_random(seed).unwrap();
+            session.random(100_000).unwrap()
+        };
+        assert_ne!(seeded(b"seed"), seeded(b"seed"));
+        assert_ne!(seeded(b""), seeded(&[7; 100_000]));
+        assert_ne!(session.random(16).unwrap(), session.random(16).unwrap());
         try_call!(
             session.module,
             C_GenerateRandom(session.handle, null_mut(), 8)

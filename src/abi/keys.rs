@@ -1,7 +1,6 @@
 //! Key management and random number entries (PKCS#11 5.18 to 5.20).
 
 use super::{entries, input, output, parameter, session};
-use crate::error::fail;
 use cryptoki_sys::*;
 
 entries! {
@@ -112,14 +111,10 @@ entries! {
         }
     }
 
-    /// 5.20.1. The generator seeds itself from the system.
+    /// 5.20.1.
     fn C_SeedRandom(handle: CK_SESSION_HANDLE, seed: *mut CK_BYTE, len: CK_ULONG) {
-        session(handle)?;
-        input::bytes(seed, len)?;
-        fail!(
-            CKR_RANDOM_SEED_NOT_SUPPORTED,
-            "the random number generator takes no seed"
-        )
+        let session = session(handle)?;
+        session.seed_random(input::bytes(seed, len)?)
     }
 
     /// 5.20.2.

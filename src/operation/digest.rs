@@ -1,12 +1,14 @@
 //! Message digesting (PKCS#11 5.12).
 
-use super::{Answer, Room, advance, check_allowed, finish, none_active, with_room};
+use super::{Answer, Room, advance, check_allowed, finish, none_active, take, with_room};
 use crate::crypto::{Hash, engine};
 use crate::error::{Result, fail};
 use crate::mechanism::{MECHANISMS, Mechanism, Parameter, Plan};
+use crate::memory::Secret;
 use crate::object::Object;
 use crate::session::Session;
 use cryptoki_sys::*;
+use std::sync::Arc;
 
 /// A digest under way.
 pub struct Digesting {
@@ -77,23 +79,34 @@ impl Session {
     /// C_DigestKey. The digest of a short key, or of a key after bytes that the caller chose, tells
     /// the key: one that may not be read is not digested either.
     pub fn digest_key(&self, key: CK_OBJECT_HANDLE) -> Result<()> {
-        advance(&mut self.operations().digest, |digest| {
-            let key = self.key(key)?;
-            let attributes = key.attributes();
-            if attributes.class() != Some(CKO_SECRET_KEY) {
-                return fail!(CKR_KEY_INDIGESTIBLE, "only secret keys can be digested");
-            }
-            if attributes.is(CKA_SENSITIVE) || !attributes.is(CKA_EXTRACTABLE) {
-                return fail!(
-                    CKR_KEY_INDIGESTIBLE,
-                    "a key that is sensitive or not extractable is not digested"
-                );
-            }
-            digest.check_key(&key)?;
-            let value = key.secret_key(self.slot.token())?;
+        let mut operations = self.operations();
+        let active = &mut operations.digest;
+        // The message is as it was when there is no such key: the operation goes on.
+        let value = match active {
+            Some(digest) => self.digestible(digest, key)?,
+            None => return take(active).map(drop),
+        };
+        advance(active, |digest| {
             digest.update(&value);
             Ok(())
         })
+    }
+
+    /// The value of a key that may be digested: whoever has its digest can try what it is.
+    fn digestible(&self, digest: &Digesting, key: CK_OBJECT_HANDLE) -> Result<Arc<Secret>> {
+        let key = self.key(key)?;
+        let attributes = key.attributes();
+        if attributes.class() != Some(CKO_SECRET_KEY) {
+            return fail!(CKR_KEY_INDIGESTIBLE, "only secret keys can be digested");
+        }
+        if attributes.is(CKA_SENSITIVE) || !attributes.is(CKA_EXTRACTABLE) {
+            return fail!(
+                CKR_KEY_INDIGESTIBLE,
+                "a key that is sensitive or not extractable is not digested"
+            );
+        }
+        digest.check_key(&key)?;
+        key.secret_key(self.slot.token())
     }
 
     /// C_DigestFinal.

@@ -1,4 +1,4 @@
-//! Generating keys and random numbers (PKCS#11 5.18.1, 5.18.2, 5.20).
+//! Generating keys (PKCS#11 5.18.1, 5.18.2).
 
 use super::afford_object;
 use crate::attribute::{self, Attributes, Birth, Template, roles};
@@ -11,9 +11,6 @@ use crate::memory::Secret;
 use crate::session::Session;
 use crate::token::{KeyPair, NewObject};
 use cryptoki_sys::*;
-
-/// Longest request that C_GenerateRandom is given to the engine at once.
-const RANDOM_PIECE: usize = 1 << 16;
 
 impl Session {
     /// C_GenerateKey.
@@ -139,27 +136,6 @@ impl Session {
             ([public, private, ..], true) | ([private, public], false) => Ok((*public, *private)),
             _ => fail!(CKR_DEVICE_ERROR, "the new key pair cannot be found"),
         }
-    }
-
-    /// C_GenerateRandom.
-    pub fn random(&self, len: usize, mut write: impl FnMut(&[u8])) -> Result<()> {
-        let mut piece = [0; 256];
-        let mut large = Vec::new();
-        let piece = if len > piece.len() {
-            large.resize(len.min(RANDOM_PIECE), 0);
-            large.as_mut_slice()
-        } else {
-            piece.as_mut_slice()
-        };
-        let mut left = len;
-        while left > 0 {
-            let now = left.min(piece.len());
-            let (now_piece, _) = piece.split_at_mut(now);
-            engine::random(now_piece)?;
-            write(now_piece);
-            left -= now;
-        }
-        Ok(())
     }
 }
 

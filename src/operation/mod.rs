@@ -20,6 +20,7 @@ pub mod find;
 pub mod generate;
 pub mod message;
 pub mod objects;
+pub mod random;
 pub mod recover;
 pub mod sign;
 pub mod state;
