@@ -3185,9 +3185,9 @@ CK_RV C_UnwrapKey(CK_SESSION_HANDLE handle,
                   CK_ULONG count,
                   CK_OBJECT_HANDLE *key);
 
-CK_RV C_DeriveKey(CK_SESSION_HANDLE session,
+CK_RV C_DeriveKey(CK_SESSION_HANDLE handle,
                   struct CK_MECHANISM *mechanism,
-                  CK_OBJECT_HANDLE base_key,
+                  CK_OBJECT_HANDLE base,
                   struct CK_ATTRIBUTE *template_,
                   CK_ULONG count,
                   CK_OBJECT_HANDLE *key);

@@ -74,7 +74,11 @@ fn bindings() -> String {
 fn entries() -> BTreeMap<String, String> {
     let mut entries = BTreeMap::new();
     for file in fs::read_dir(root().join("src/abi")).unwrap() {
-        let text = fs::read_to_string(file.unwrap().path()).unwrap();
+        let path = file.unwrap().path();
+        if path.is_dir() {
+            continue;
+        }
+        let text = fs::read_to_string(path).unwrap();
         for declaration in text.split("\n    fn C_").skip(1) {
             let (name, rest) = declaration.split_once('(').unwrap();
             let (arguments, _) = rest.split_once(')').unwrap();
