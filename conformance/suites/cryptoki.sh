@@ -2,7 +2,7 @@
 # The tests of the Rust crate cryptoki (crates.io), from its source there.
 # shellcheck source=lib.sh
 . "$(dirname "$0")/lib.sh"
-need gcc libc6-dev
+need gcc libc6-dev jq
 need_module
 
 SUITE=cryptoki

@@ -51,11 +51,14 @@ attempt install_suite
 suite_token "$SUITE"
 plugin=()
 ! ours || plugin=(-p newest_softhsm)
-attempt timeout 300 env -C "$SOURCE" PYKCS11LIB="$MODULE" PYTHONPATH="$SCRATCH/plugin" \
-    "$PYTHON" -m pytest -q "${plugin[@]}" -p no:cacheprovider --junitxml "$SCRATCH/junit.xml" test
-[[ $STATUS == 0 || $STATUS == 1 ]] || die "the suite stopped, status $STATUS: $(tail -n 20 "$SCRATCH/output")"
-while IFS=$'\t' read -r case status words; do
-    suite_case "$SUITE" "$case" "$status" "$words"
-done < <("$PYTHON" "$SUITES/pytest-cases.py" "$SCRATCH/junit.xml")
+# A process for each file: what fails in one leaves the module loaded for the next.
+for file in "$SOURCE"/test/test_*.py; do
+    attempt timeout 120 env -C "$SOURCE" PYKCS11LIB="$MODULE" PYTHONPATH="$SCRATCH/plugin" \
+        "$PYTHON" -m pytest -q "${plugin[@]}" -p no:cacheprovider --junitxml "$SCRATCH/junit.xml" "$file"
+    [[ $STATUS == 0 || $STATUS == 1 ]] || die "$file stopped, status $STATUS: $(tail -n 20 "$SCRATCH/output")"
+    while IFS=$'\t' read -r case status words; do
+        suite_case "$SUITE" "$case" "$status" "$words"
+    done < <("$PYTHON" "$SUITES/pytest-cases.py" "$SCRATCH/junit.xml")
+done
 suite_result "$SUITE" "$VERSION"
 totals
