@@ -11,6 +11,7 @@ pub mod nested;
 pub mod roles;
 mod values;
 
+pub use roles::Roles;
 pub use values::{Attributes, Template, ulong};
 
 /// What bytes a value must be (PKCS#11 4.1, "Data types").
@@ -45,6 +46,15 @@ pub enum Otherwise {
     Ulong(CK_ULONG),
     /// CK_TRUE where the key type can be used so ([`can_be_used`]).
     Usage,
+}
+
+/// Who makes an object, and under which policy.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Author {
+    /// The security officer, who alone may set some attributes (footnote 10).
+    pub is_so: bool,
+    /// What a template that asks to wrap gets besides.
+    pub roles: Roles,
 }
 
 /// How an object comes to be; the footnotes speak of these.
@@ -476,7 +486,7 @@ pub fn build<'a>(
     template: &'a Template<'_>,
     implied_class: Option<CK_OBJECT_CLASS>,
     implied_type: Option<CK_KEY_TYPE>,
-    by_so: bool,
+    author: Author,
 ) -> Result<Built<'a>> {
     let class = settle(template, CKA_CLASS, implied_class)?.ok_or_else(|| missing("CKA_CLASS"))?;
     if class_bit(class) & STORAGE == 0 {
@@ -516,7 +526,7 @@ pub fn build<'a>(
             );
         }
         rule.check_value(value)?;
-        if rule.has(N10) && value == [CK_TRUE] && !by_so {
+        if rule.has(N10) && value == [CK_TRUE] && !author.is_so {
             return so_only(rule);
         }
         if rule.has(N7) {
@@ -538,7 +548,7 @@ pub fn build<'a>(
         if rule.has(must) {
             return Err(missing(rule.name));
         }
-        if roles::left_out(template, rule.attribute) {
+        if author.roles.leaves_out(template, rule.attribute) {
             built.attributes.set_bool(rule.attribute, false);
         } else if let Some(value) = rule.default_value(key_type) {
             built.attributes.set(rule.attribute, value);
@@ -679,7 +689,9 @@ fn apply(
         let now = object.get(attribute);
         let frozen = (rule.has(N11) && now == Some(&[CK_TRUE]))
             || (rule.has(N12) && now == Some(&[CK_FALSE]));
-        if !rule.has(changeable) || (frozen && now != Some(value)) {
+        // Frozen is read-only, also for the value that it has (notes 11 and 12); a copy has it anyway.
+        let kept = changeable & ON_COPY != 0 && now == Some(value);
+        if !rule.has(changeable) || (frozen && !kept) {
             return fail!(
                 CKR_ATTRIBUTE_READ_ONLY,
                 "{} of this object cannot be changed any more",

@@ -12,6 +12,7 @@ use crate::slot::Slot;
 use crate::token::{self, Place, Source, Watch};
 use cryptoki_sys::*;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ffi::OsString;
 use std::sync::{Arc, Condvar, Mutex, RwLock};
 
@@ -155,17 +156,18 @@ impl Module {
         if !nothing {
             places.retain(|place| !place.filler);
         }
-        self.take_in(places);
-        Ok(())
+        self.take_in(places)
     }
 
-    fn take_in(&self, places: Vec<Place>) {
+    fn take_in(&self, places: Vec<Place>) -> Result<()> {
         let mut slots = self.slots.writing();
         for place in places {
-            slots
-                .entry(place.id)
-                .or_insert_with(|| Arc::new(Slot::new(place, &self.config)));
+            if let Entry::Vacant(entry) = slots.entry(place.id) {
+                memory::afford(Slot::BYTES)?;
+                entry.insert(Arc::new(Slot::new(place, &self.config)));
+            }
         }
+        Ok(())
     }
 
     /// The one source whose tokens come and go.
@@ -278,7 +280,7 @@ impl Module {
             }
             let moment = self.watch().map(Watch::moment);
             for source in self.sources.iter().filter(|one| one.watch().is_some()) {
-                self.take_in(source.places()?);
+                self.take_in(source.places()?)?;
             }
             let slots: Vec<_> = self.slots.reading().values().cloned().collect();
             if let Some(slot) = slots.iter().find(|slot| slot.take_event()) {

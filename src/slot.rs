@@ -64,6 +64,10 @@ impl std::ops::Deref for View<'_> {
 }
 
 impl Slot {
+    /// More memory than a slot takes when it is new, with an object for each mechanism; the C library
+    /// gets 1 MiB at a time where its heap cannot grow.
+    pub const BYTES: usize = 2 << 20;
+
     /// A slot on a place, nobody logged in.
     pub fn new(place: Place, config: &Config) -> Self {
         // A place that can come by itself is an event when it does (5.5.4).

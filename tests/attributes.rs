@@ -458,6 +458,10 @@ fn one_way_attributes() {
                 .unwrap();
             let looser = Template::new().set(attribute, !tighter);
             session.set(key, &looser).refused(CKR_ATTRIBUTE_READ_ONLY);
+            // It has become read-only, which the value that it has is no exception to (notes 11, 12).
+            let same = Template::new().set(attribute, tighter);
+            session.set(key, &same).refused(CKR_ATTRIBUTE_READ_ONLY);
+            session.copy(key, &same).unwrap();
             session
                 .copy(key, &looser)
                 .refused_with(&[CKR_ATTRIBUTE_READ_ONLY, CKR_TEMPLATE_INCONSISTENT]);

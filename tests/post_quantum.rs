@@ -436,7 +436,11 @@ fn mechanisms() {
         }
         for (kind, sizes, functions) in [
             (CKM_ML_DSA_KEY_PAIR_GEN, (1312, 2592), CKF_GENERATE_KEY_PAIR),
-            (CKM_ML_DSA, (1312, 2592), CKF_SIGN | CKF_VERIFY),
+            (
+                CKM_ML_DSA,
+                (1312, 2592),
+                CKF_SIGN | CKF_VERIFY | CKF_MESSAGE_SIGN | CKF_MESSAGE_VERIFY | CKF_MULTI_MESSAGE,
+            ),
             (CKM_ML_KEM_KEY_PAIR_GEN, (800, 1568), CKF_GENERATE_KEY_PAIR),
             (CKM_ML_KEM, (800, 1568), CKF_ENCAPSULATE | CKF_DECAPSULATE),
         ] {

@@ -205,6 +205,22 @@ fn no_attack_of_the_paper_succeeds() {
     });
 }
 
+/// What a template leaves out hangs on the key type alone.
+#[test]
+fn an_open_token_has_the_defaults_of_the_key_type() {
+    open(|session| {
+        let key = aes_kek(session, &Template::new());
+        for (usage, default) in [
+            (CKA_ENCRYPT, true),
+            (CKA_DECRYPT, true),
+            (CKA_SIGN, true),
+            (CKA_DERIVE, false),
+        ] {
+            assert_eq!(session.get_bool(key, usage), default, "{usage:#x}");
+        }
+    });
+}
+
 #[test]
 fn the_standard_allows_the_attacks() {
     open(|session| {

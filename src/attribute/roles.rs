@@ -4,7 +4,7 @@
 //! wrapped (Clulow 2003; Bortolozzo and others 2010). Here a **KEK** is a key that wraps or unwraps
 //! and does nothing else ([`is_kek`]), and a sensitive key leaves under a KEK only:
 //!
-//! 1. *What asks to wrap does nothing else*, unless its template says so ([`left_out`]).
+//! 1. *What asks to wrap does nothing else*, unless its template says so ([`Roles::leaves_out`]).
 //! 2. *Roles are lost, never won* ([`Roles::check_change`]): what is a KEK now has been one since it
 //!    was made. So nothing that it has carried was or will be open to one of its other roles.
 //! 3. *Nobody outside knows it* ([`is_unknown`]): it was made here, not of a password, and cannot have
@@ -22,6 +22,7 @@ use super::{Attributes, Template};
 use crate::error::{Result, fail};
 use cryptoki_sys::*;
 use serde::Deserialize;
+use std::borrow::Cow;
 
 /// `[policy] roles`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
@@ -58,23 +59,11 @@ pub fn is_kek(key: &Attributes) -> bool {
     has(key, &CARRYING) && !has(key, &OTHER)
 }
 
-/// Rule 1: usage that such a template leaves out is CK_FALSE, where it asks to wrap or unwrap.
-pub fn left_out(template: &Template<'_>, usage: CK_ATTRIBUTE_TYPE) -> bool {
-    OTHER.contains(&usage) && asks_to_carry(template)
-}
-
 /// Whether a template asks to wrap or unwrap.
-pub fn asks_to_carry(template: &Template<'_>) -> bool {
+fn asks_to_carry(template: &Template<'_>) -> bool {
     CARRYING
         .iter()
         .any(|role| template.bool(*role) == Some(true))
-}
-
-/// Rule 1 for one half of a pair of which either template asks to wrap or unwrap.
-pub fn narrowed(template: Template<'_>, class: CK_OBJECT_CLASS) -> Template<'_> {
-    let of_class = |usage: &CK_ATTRIBUTE_TYPE| super::rule_of(*usage, class, None).is_some();
-    let others = OTHER.into_iter().filter(of_class);
-    template.or(others.map(|usage| (usage, [CK_FALSE].as_slice().into())))
 }
 
 /// Rule 3.
@@ -121,6 +110,34 @@ fn has(key: &Attributes, roles: &[CK_ATTRIBUTE_TYPE]) -> bool {
 impl Roles {
     fn is_open(self) -> bool {
         self == Roles::Open
+    }
+
+    /// Rule 1: whether usage that a template leaves out is CK_FALSE, because it asks to wrap or unwrap.
+    pub fn leaves_out(self, template: &Template<'_>, usage: CK_ATTRIBUTE_TYPE) -> bool {
+        !self.is_open() && OTHER.contains(&usage) && asks_to_carry(template)
+    }
+
+    /// Rule 1 for the halves of a pair: what one template asks to wrap or unwrap narrows both.
+    pub fn narrow<'a>(
+        self,
+        public: &Template<'a>,
+        private: &Template<'a>,
+    ) -> (Template<'a>, Template<'a>) {
+        if self.is_open() || !(asks_to_carry(public) || asks_to_carry(private)) {
+            return (public.clone(), private.clone());
+        }
+        let narrowed = |template: &Template<'a>, class| {
+            let of_class =
+                |usage: &CK_ATTRIBUTE_TYPE| super::rule_of(*usage, class, None).is_some();
+            let others = OTHER.into_iter().filter(of_class);
+            template
+                .clone()
+                .or(others.map(|usage| (usage, Cow::Borrowed([CK_FALSE].as_slice()))))
+        };
+        (
+            narrowed(public, CKO_PUBLIC_KEY),
+            narrowed(private, CKO_PRIVATE_KEY),
+        )
     }
 
     /// Rules 1 and 3 of a generated pair: the halves are what their templates and the token say. A

@@ -185,8 +185,13 @@ impl Session {
             Some(_) => None,
             None => offer.key_type,
         };
-        let Built { mut attributes, .. } =
-            attribute::build(Birth::Derive, &of_class, Some(offer.class), key_type, false)?;
+        let Built { mut attributes, .. } = attribute::build(
+            Birth::Derive,
+            &of_class,
+            Some(offer.class),
+            key_type,
+            self.author(false),
+        )?;
         if !is_key && template.get(CKA_VALUE).is_some() {
             return fail!(
                 CKR_TEMPLATE_INCONSISTENT,
@@ -358,7 +363,7 @@ impl Session {
             template,
             Some(CKO_PUBLIC_KEY),
             private.key_type(),
-            false,
+            self.author(false),
         )?;
         self.may_store(&attributes)?;
         let parts = key::public_parts(private)?;

@@ -62,7 +62,8 @@ impl Session {
         };
         let class = Some(CKO_SECRET_KEY);
         let mut attributes =
-            attribute::build(Birth::Derive, template, class, generic, false)?.attributes;
+            attribute::build(Birth::Derive, template, class, generic, self.author(false))?
+                .attributes;
         if template.get(CKA_EXTRACTABLE).is_none() {
             attributes.set_bool(CKA_EXTRACTABLE, true);
         }

@@ -1,7 +1,7 @@
 //! Generating keys (PKCS#11 5.18.1, 5.18.2).
 
 use super::afford_object;
-use crate::attribute::{self, Attributes, Birth, Template, roles};
+use crate::attribute::{self, Attributes, Birth, Template};
 use crate::complete::{complete_secret, note_birth};
 use crate::crypto::{KeySpec, engine};
 use crate::error::{Result, fail};
@@ -29,7 +29,7 @@ impl Session {
             template,
             Some(CKO_SECRET_KEY),
             key_type,
-            false,
+            self.author(false),
         )?;
         let mut attributes = built.attributes;
         self.may_store(&attributes)?;
@@ -84,18 +84,14 @@ impl Session {
         let size = public.size().saturating_add(private.size());
         afford_object(size.saturating_mul(2), on_token.contains(&true))?;
         // What one half is to be for, the other is not made for besides.
-        let narrow = roles::asks_to_carry(public) || roles::asks_to_carry(private);
-        let half = |template: &Template<'_>, class| {
-            let template = template.clone();
-            let template = match narrow {
-                true => roles::narrowed(template, class),
-                false => template,
-            };
-            attribute::build(Birth::Generate, &template, Some(class), key_type, false)
+        let (public, private) = self.roles().narrow(public, private);
+        let half = |template, class| {
+            let author = self.author(false);
+            attribute::build(Birth::Generate, template, Some(class), key_type, author)
                 .map(|built| built.attributes)
         };
-        let mut public = half(public, CKO_PUBLIC_KEY)?;
-        let mut private = half(private, CKO_PRIVATE_KEY)?;
+        let mut public = half(&public, CKO_PUBLIC_KEY)?;
+        let mut private = half(&private, CKO_PRIVATE_KEY)?;
         self.roles().check_pair(&mut public, &mut private)?;
         self.may_store(&public)?;
         self.may_store(&private)?;

@@ -2,7 +2,7 @@
 
 use super::afford_object;
 use crate::attribute::roles::{KEK_PAIR, Roles};
-use crate::attribute::{self, Attributes, Birth, Template, nested};
+use crate::attribute::{self, Attributes, Author, Birth, Template, nested};
 use crate::complete::{complete, note_birth};
 use crate::error::{Error, Result, fail};
 use crate::key::{self, Secrets};
@@ -49,6 +49,14 @@ impl Value {
 impl Session {
     pub(crate) fn by_so(&self) -> bool {
         self.slot.user() == Some(User::SecurityOfficer)
+    }
+
+    /// Who makes an object here.
+    pub(crate) fn author(&self, is_so: bool) -> Author {
+        Author {
+            is_so,
+            roles: self.roles(),
+        }
     }
 
     /// `[policy] roles`.
@@ -111,7 +119,13 @@ impl Session {
     pub fn create(&self, template: &Template<'_>) -> Result<CK_OBJECT_HANDLE> {
         let era = self.slot.era();
         afford_object(template.size(), template.bool(CKA_TOKEN) == Some(true))?;
-        let built = attribute::build(Birth::Create, template, None, None, self.by_so())?;
+        let built = attribute::build(
+            Birth::Create,
+            template,
+            None,
+            None,
+            self.author(self.by_so()),
+        )?;
         self.may_store(&built.attributes)?;
         let mut object = complete(built)?;
         note_birth(&mut object.attributes, None);
@@ -169,7 +183,7 @@ impl Session {
             &template,
             None,
             None,
-            false,
+            self.author(false),
         )?)?;
         note_birth(&mut public.attributes, None);
         public.attributes.set_bool(COMPANION, true);

@@ -278,7 +278,13 @@ impl Session {
         // 5.18.4.
         let template = template.or([(CKA_EXTRACTABLE, [CK_TRUE].as_slice().into())]);
         let class = takes_secret_keys_only(row.plan).then_some(CKO_SECRET_KEY);
-        let built = attribute::build(Birth::Unwrap, &template, class, None, self.by_so())?;
+        let built = attribute::build(
+            Birth::Unwrap,
+            &template,
+            class,
+            None,
+            self.author(self.by_so()),
+        )?;
         match built.attributes.class() {
             Some(CKO_SECRET_KEY | CKO_PRIVATE_KEY) => Ok(built.attributes),
             _ => fail!(

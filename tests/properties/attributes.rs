@@ -2,7 +2,7 @@
 
 use cryptoki_sys::*;
 use nodetoken::attribute::{
-    Attributes, Birth, Kind, RULES, Template, build, change, copy, is_readable, is_secret,
+    Attributes, Author, Birth, Kind, RULES, Template, build, change, copy, is_readable, is_secret,
     secrets_of,
 };
 use proptest::collection::vec;
@@ -195,7 +195,7 @@ proptest! {
     ) {
         let pairs = [complete, more].concat();
         let Ok(template) = template(&pairs) else { return Ok(()) };
-        let Ok(built) = build(birth, &template, None, None, by_so) else { return Ok(()) };
+        let Ok(built) = build(birth, &template, None, None, Author { is_so: by_so, ..Author::default() }) else { return Ok(()) };
         no_secret_in(&built.attributes)?;
         let secrets: Vec<_> = secrets_of(&built.attributes).collect();
         for (kind, _) in &built.secrets {
@@ -215,7 +215,7 @@ proptest! {
     #[test]
     fn private_and_secret_keys_are_born_closed(birth in births(), complete in complete()) {
         let Ok(template) = template(&complete) else { return Ok(()) };
-        let Ok(built) = build(birth, &template, None, None, false) else { return Ok(()) };
+        let Ok(built) = build(birth, &template, None, None, Author::default()) else { return Ok(()) };
         if matches!(built.attributes.class(), Some(CKO_PRIVATE_KEY | CKO_SECRET_KEY)) {
             prop_assert!(built.attributes.is(CKA_PRIVATE));
             prop_assert!(!is_readable(&built.attributes));
@@ -231,7 +231,7 @@ proptest! {
     ) {
         let pairs = [complete, more].concat();
         let Ok(first) = template(&pairs) else { return Ok(()) };
-        let Ok(built) = build(Birth::Create, &first, None, None, false) else { return Ok(()) };
+        let Ok(built) = build(Birth::Create, &first, None, None, Author::default()) else { return Ok(()) };
         let mut object = built.attributes;
         for (copies, by_so, pairs) in &steps {
             let Ok(template) = template(pairs) else { continue };
@@ -271,7 +271,7 @@ proptest! {
     fn asking_for_what_is_so_changes_nothing(complete in complete(), more in pairs(3)) {
         let pairs = [complete, more].concat();
         let Ok(first) = template(&pairs) else { return Ok(()) };
-        let Ok(built) = build(Birth::Create, &first, None, None, false) else { return Ok(()) };
+        let Ok(built) = build(Birth::Create, &first, None, None, Author::default()) else { return Ok(()) };
         let object = built.attributes;
         for pair in object.iter() {
             let same = Template::new(vec![pair]).unwrap();

@@ -1,7 +1,7 @@
 //! The PKCS#11 objects that a key and its certificate are, where nobody gave them other attributes.
 
 use super::apdu;
-use crate::attribute::{self, Attributes, Birth, Template};
+use crate::attribute::{self, Attributes, Author, Birth, Template};
 use crate::complete::{complete, note_birth};
 use crate::crypto::{Hash, PublicParts, engine};
 use crate::error::Result;
@@ -87,7 +87,7 @@ pub(super) fn key(
         &template,
         Some(class),
         Some(key_type),
-        false,
+        Author::default(),
     )?;
     let mut attributes = built.attributes;
     attributes.extend(own);
@@ -109,7 +109,7 @@ pub(super) fn certificate(value: &[u8], given: &[Given<'_>]) -> Result<Attribute
     ];
     pairs.extend(given);
     let template = Template::new(pairs)?;
-    let built = attribute::build(Birth::Create, &template, None, None, false)?;
+    let built = attribute::build(Birth::Create, &template, None, None, Author::default())?;
     Ok(complete(built)?.attributes)
 }
 

@@ -24,6 +24,8 @@ use zeroize::Zeroizing;
 
 /// Handles that are tried for the storage root, beginning with the configured one.
 const HANDLES: u32 = 16;
+/// Every chip has RSA keys of this length; shorter ones are not asked for.
+const SMALLEST_RSA_BITS: usize = 2048;
 /// Length of the key that a PIN gives back.
 const KEK_LEN: usize = 32;
 /// Longest authorization value that is read from a file: that of the longest digest.
@@ -136,9 +138,12 @@ impl Keeper for TpmKeeper {
     fn offer(&self, row: &Mechanism) -> Option<Mechanism> {
         let abilities = self.abilities();
         let (smallest, largest) = row.sizes;
-        let in_chip = |limit: usize| {
+        let in_chip = |least: usize, limit: usize| {
             Some(Mechanism {
-                sizes: (smallest, largest.min(limit as CK_ULONG)),
+                sizes: (
+                    smallest.max(least as CK_ULONG),
+                    largest.min(limit as CK_ULONG),
+                ),
                 functions: row.functions | CKF_HW,
                 ..*row
             })
@@ -149,12 +154,15 @@ impl Keeper for TpmKeeper {
             | Plan::RsaPss(_)
             | Plan::RsaOaep
             | Plan::RsaAesKeyWrap
-            | Plan::RsaRaw => in_chip(abilities.rsa_bits),
-            Plan::EcPair | Plan::Ecdsa(_) | Plan::Ecdh => in_chip(if abilities.p384 {
-                Curve::P384.bits()
-            } else {
-                Curve::P256.bits()
-            }),
+            | Plan::RsaRaw => in_chip(SMALLEST_RSA_BITS, abilities.rsa_bits),
+            Plan::EcPair | Plan::Ecdsa(_) | Plan::Ecdh => {
+                let largest = if abilities.p384 {
+                    Curve::P384
+                } else {
+                    Curve::P256
+                };
+                in_chip(Curve::P256.bits(), largest.bits())
+            }
             Plan::EdwardsPair
             | Plan::EdDsa
             | Plan::MontgomeryPair
@@ -379,7 +387,7 @@ impl Keeper for TpmKeeper {
 
 impl TpmKeeper {
     fn has_rsa(&self, bits: usize) -> bool {
-        (2048..=self.abilities().rsa_bits).contains(&bits) && bits.is_multiple_of(1024)
+        (SMALLEST_RSA_BITS..=self.abilities().rsa_bits).contains(&bits) && bits.is_multiple_of(1024)
     }
 
     fn check_size(&self, public: &PublicParts) -> Result<()> {
