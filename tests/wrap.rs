@@ -72,7 +72,9 @@ fn secret_keys_there_and_back() {
             }),
             (Mech::ctr(IV, 128), true, |len| len),
             (Mech::gcm(&[7; 12], b"with", 128), true, |len| len + 16),
-            (Mech::ccm_wrap(&[7; 13], 0, b"with", 8), true, |len| len + 8),
+            (Mech::ccm_wrap(&[7; 13], 0, b"with", 12), true, |len| {
+                len + 12
+            }),
             (CKM_AES_KEY_WRAP.into(), false, |len| {
                 len.next_multiple_of(8) + 8
             }),

@@ -281,3 +281,74 @@ impl Roles {
         demands
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An AES KEK as C_GenerateKey makes it with this mechanism.
+    fn kek(made_by: CK_MECHANISM_TYPE) -> Attributes {
+        let mut kek = Attributes::new();
+        kek.set_ulong(CKA_CLASS, CKO_SECRET_KEY);
+        kek.set_ulong(CKA_KEY_TYPE, CKK_AES);
+        kek.set_ulong(CKA_KEY_GEN_MECHANISM, made_by);
+        for yes in [CKA_WRAP, CKA_LOCAL, CKA_NEVER_EXTRACTABLE] {
+            kek.set_bool(yes, true);
+        }
+        kek
+    }
+
+    fn carries(kek: &Attributes) -> bool {
+        let mut sensitive = Attributes::new();
+        sensitive.set_bool(CKA_SENSITIVE, true);
+        Roles::Strict.check_wrap(kek, &sensitive).is_ok()
+    }
+
+    #[test]
+    fn each_part_of_what_makes_a_kek_counts() {
+        let good = kek(CKM_AES_KEY_GEN);
+        assert!(carries(&good));
+        assert!(!carries(&kek(CKM_PKCS5_PBKD2)));
+        for needed in [CKA_WRAP, CKA_LOCAL, CKA_NEVER_EXTRACTABLE] {
+            let mut without = good.clone();
+            without.set_bool(needed, false);
+            assert!(!carries(&without), "{needed:#x}");
+        }
+        for other in OTHER {
+            let mut with = good.clone();
+            with.set_bool(other, true);
+            assert!(!carries(&with), "{other:#x}");
+            with.set_bool(CKA_TRUSTED, true);
+            assert!(!carries(&with), "trusted, {other:#x}");
+        }
+        let mut trusted = kek(CK_UNAVAILABLE_INFORMATION);
+        trusted.set_bool(CKA_LOCAL, false);
+        trusted.set_bool(CKA_TRUSTED, true);
+        assert!(carries(&trusted));
+    }
+
+    #[test]
+    fn no_change_makes_a_kek_or_gives_a_role() {
+        let all: Vec<_> = CARRYING.into_iter().chain(OTHER).collect();
+        // Every set of roles of a secret key before, and after: 2^11 squared is too many to be quick,
+        // so each changes by two roles at most.
+        for before in 0u32..1 << all.len() {
+            let key = |set: u32| {
+                let mut key = kek(CKM_AES_KEY_GEN);
+                for (at, role) in all.iter().enumerate() {
+                    key.set_bool(*role, set >> at & 1 == 1);
+                }
+                key
+            };
+            for first in 0..all.len() {
+                for second in 0..=first {
+                    let after = before ^ (1 << first | 1 << second);
+                    let change = Roles::Strict.check_change(&key(before), &key(after));
+                    let won = after & !before != 0;
+                    let made = is_kek(&key(after)) && !is_kek(&key(before));
+                    assert_eq!(change.is_err(), won || made, "{before:b} to {after:b}");
+                }
+            }
+        }
+    }
+}

@@ -20,8 +20,6 @@ use std::sync::Arc;
 use zeroize::Zeroizing;
 
 const BLOCK: usize = 16;
-/// Shortest tag in bytes that tells a KEK what it has carried (SP 800-38D 5.2.1.2).
-const SHORTEST_TAG: usize = 12;
 /// The unit of AES Key Wrap.
 const SEMIBLOCK: usize = 8;
 
@@ -121,11 +119,8 @@ impl Session {
                 "a key with CKA_ALWAYS_AUTHENTICATE cannot unwrap: there is no moment to give the PIN"
             );
         }
-        // A shorter tag is guessed in hours.
-        let short = matches!(&how.parameter, Parameter::Ccm { tag, .. } if *tag < SHORTEST_TAG);
-        let own = how.own_nonce && !short;
         self.roles()
-            .check_kek_use(kek.attributes(), how.mechanism, own)?;
+            .check_kek_use(kek.attributes(), how.mechanism, how.own_nonce)?;
         Ok((row, kek))
     }
 
