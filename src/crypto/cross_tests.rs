@@ -115,8 +115,10 @@ macro_rules! both_give {
 
 mod ec;
 mod kdf;
+mod lattice;
 mod rsa;
 mod symmetric;
+mod x25519;
 
 /// `len` bytes without a pattern that a block or an integer could hide.
 fn pattern(len: usize) -> Vec<u8> {
@@ -147,6 +149,17 @@ fn duplicate(parts: &PrivateParts) -> PrivateParts {
             },
             SecretParts::Ec { d } => SecretParts::Ec { d: copy(d) },
             SecretParts::Ed25519 { seed } => SecretParts::Ed25519 { seed: copy(seed) },
+            SecretParts::X25519 { scalar } => SecretParts::X25519 {
+                scalar: copy(scalar),
+            },
+            SecretParts::MlDsa { seed, expanded } => SecretParts::MlDsa {
+                seed: seed.as_ref().map(copy),
+                expanded: copy(expanded),
+            },
+            SecretParts::MlKem { seed, expanded } => SecretParts::MlKem {
+                seed: seed.as_ref().map(copy),
+                expanded: copy(expanded),
+            },
         },
     }
 }

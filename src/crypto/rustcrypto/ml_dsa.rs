@@ -106,8 +106,10 @@ fn public_key<P: MlDsaParams>(set: MlDsaSet, expanded: &[u8]) -> Result<Vec<u8>>
         .verifying_key()
         .encode()
         .to_vec();
-    // The crate gives no t0 to compare. A wrong one, or a wrong tr, makes signatures that do not hold:
-    // a few are tried.
+    // The crate keeps the t0 that it computes to itself (its algebra is private), so that there is none
+    // to compare. A wrong one, or a wrong tr, makes signatures that do not hold: a few are tried. What
+    // differs so little that they hold is taken: it makes good signatures, now and then after one more
+    // round. With a seed, and with AWS-LC, every bit is compared.
     for round in 0..TRIALS {
         let round = [round];
         let message = [round.as_slice()];

