@@ -450,3 +450,103 @@ fn mechanisms() {
         }
     });
 }
+
+fn tlv(tag: u8, value: &[u8]) -> Vec<u8> {
+    let len = u16::try_from(value.len()).unwrap().to_be_bytes();
+    let head = match value.len() {
+        0..0x80 => vec![tag, len[1]],
+        0x80..0x100 => vec![tag, 0x81, len[1]],
+        _ => vec![tag, 0x82, len[0], len[1]],
+    };
+    [head, value.to_vec()].concat()
+}
+
+/// PrivateKeyInfo (RFC 5958) of what stands in its OCTET STRING.
+fn private_key_info(set: &Set, parameters: &[u8], key: &[u8]) -> Vec<u8> {
+    let oid = der::asn1::ObjectIdentifier::new(set.oid).unwrap();
+    let algorithm = [&tlv(6, oid.as_bytes()), parameters].concat();
+    let info = [vec![2, 1, 0], tlv(0x30, &algorithm), tlv(4, key)].concat();
+    tlv(0x30, &info)
+}
+
+/// RFC 9881 6 and RFC 9935 6: the seed, the expanded key, or both.
+#[test]
+fn wrapped_and_unwrapped() {
+    isolated_on(&[SOFTWARE], |world| {
+        let session = world.token().user();
+        // Of both roles, so that what it wraps can be looked at.
+        let aes = aes_template(&[0x42; 32])
+            .set(CKA_WRAP, true)
+            .set(CKA_UNWRAP, true);
+        let aes = session.create(&aes).unwrap();
+        let mechanism = Mech::bytes(CKM_AES_CBC_PAD, &[3; 16]);
+        for set in sets() {
+            let key = set.open_pair(session).private;
+            let [value, seed, info] = [CKA_VALUE, CKA_SEED, CKA_PUBLIC_KEY_INFO]
+                .map(|kind| session.get(key, kind).unwrap());
+            let by_value = open()
+                .set(CKA_CLASS, CKO_PRIVATE_KEY)
+                .set(CKA_KEY_TYPE, set.key_type)
+                .set(CKA_PARAMETER_SET, set.id)
+                .set(CKA_VALUE, value.as_slice());
+            let seedless = session.create(&by_value).unwrap();
+
+            // What is wrapped is the seed where the token has it.
+            let opened = |key| {
+                let wrapped = session.wrap(mechanism.clone(), aes, key).unwrap();
+                session.decrypt(mechanism.clone(), aes, &wrapped).unwrap()
+            };
+            let forms = [
+                tlv(0x80, &seed),
+                tlv(4, &value),
+                tlv(0x30, &[tlv(4, &seed), tlv(4, &value)].concat()),
+            ];
+            assert_eq!(opened(key), private_key_info(&set, &[], &forms[0]));
+            assert_eq!(opened(seedless), private_key_info(&set, &[], &forms[1]));
+
+            let template = Template::new()
+                .set(CKA_CLASS, CKO_PRIVATE_KEY)
+                .set(CKA_KEY_TYPE, set.key_type)
+                .set(CKA_SENSITIVE, false);
+            let unwrap = |der: &[u8]| {
+                let wrapped = session.encrypt(mechanism.clone(), aes, der).unwrap();
+                session.unwrap(mechanism.clone(), aes, &wrapped, &template)
+            };
+            for (form, seeded) in forms.iter().zip([true, false, true]) {
+                let again = unwrap(&private_key_info(&set, &[], form)).unwrap();
+                assert_eq!(session.get(again, CKA_VALUE).unwrap(), value);
+                assert_eq!(session.get(again, CKA_PUBLIC_KEY_INFO).unwrap(), info);
+                assert_eq!(session.get_ulong(again, CKA_PARAMETER_SET), set.id);
+                let its_seed = session.get(again, CKA_SEED).unwrap_or_default();
+                assert_eq!(its_seed, if seeded { &seed[..] } else { &[] });
+                assert!(session.get_bool(again, CKA_EXTRACTABLE));
+                assert!(!session.get_bool(again, CKA_LOCAL));
+                session.destroy(again).unwrap();
+            }
+
+            let mut foreign = seed.clone();
+            foreign[0] ^= 1;
+            let wrong: [&[u8]; 10] = [
+                &tlv(0x80, &seed[1..]),
+                // Explicit, where the modules of the RFCs tag implicitly.
+                &tlv(0xa0, &tlv(4, &seed)),
+                &tlv(4, &seed),
+                &seed,
+                &tlv(4, &value[1..]),
+                &tlv(0x30, &[tlv(4, &foreign), tlv(4, &value)].concat()),
+                &tlv(0x30, &[tlv(4, &value), tlv(4, &seed)].concat()),
+                &tlv(0x30, &tlv(4, &seed)),
+                &[&forms[0][..], &[0]].concat(),
+                &[],
+            ];
+            for key in wrong {
+                unwrap(&private_key_info(&set, &[], key)).refused(CKR_WRAPPED_KEY_INVALID);
+            }
+            // The algorithms have no parameters, and another set has other keys.
+            unwrap(&private_key_info(&set, &[5, 0], &forms[0])).refused(CKR_WRAPPED_KEY_INVALID);
+            for other in sets().filter(|other| other.oid != set.oid) {
+                unwrap(&private_key_info(&other, &[], &forms[1])).refused(CKR_WRAPPED_KEY_INVALID);
+            }
+        }
+    });
+}

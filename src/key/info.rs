@@ -1,6 +1,6 @@
 //! SubjectPublicKeyInfo: public keys as certificates and CKA_PUBLIC_KEY_INFO have them.
 
-use super::encoding;
+use super::{Set, encoding};
 use crate::crypto::{Curve, MlDsaSet, MlKemSet, PublicParts};
 use crate::error::Result;
 use der::asn1::{ObjectIdentifier, UintRef};
@@ -37,7 +37,7 @@ struct RsaPublicKey<'a> {
 }
 
 /// The object identifier of an ML-DSA parameter set (RFC 9881 2).
-const fn ml_dsa_oid(set: MlDsaSet) -> ObjectIdentifier {
+pub(super) const fn ml_dsa_oid(set: MlDsaSet) -> ObjectIdentifier {
     match set {
         MlDsaSet::MlDsa44 => ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.17"),
         MlDsaSet::MlDsa65 => ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.3.18"),
@@ -46,12 +46,22 @@ const fn ml_dsa_oid(set: MlDsaSet) -> ObjectIdentifier {
 }
 
 /// The object identifier of an ML-KEM parameter set (RFC 9935 3).
-const fn ml_kem_oid(set: MlKemSet) -> ObjectIdentifier {
+pub(super) const fn ml_kem_oid(set: MlKemSet) -> ObjectIdentifier {
     match set {
         MlKemSet::MlKem512 => ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.1"),
         MlKemSet::MlKem768 => ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.2"),
         MlKemSet::MlKem1024 => ObjectIdentifier::new_unwrap("2.16.840.1.101.3.4.4.3"),
     }
+}
+
+/// The parameter set of ML-DSA or ML-KEM that an object identifier names.
+pub(super) fn set_of(oid: ObjectIdentifier) -> Option<Set> {
+    let ml_dsa = MlDsaSet::ALL.into_iter();
+    let ml_kem = MlKemSet::ALL.into_iter();
+    let mut sets = ml_dsa
+        .map(|set| (ml_dsa_oid(set), Set::MlDsa(set)))
+        .chain(ml_kem.map(|set| (ml_kem_oid(set), Set::MlKem(set))));
+    sets.find(|(its, _)| *its == oid).map(|(_, set)| set)
 }
 
 /// SubjectPublicKeyInfo of a key (RFC 5280 4.1, RFC 5480, RFC 8410, RFC 9881, RFC 9935), DER.
@@ -108,16 +118,10 @@ pub fn parts(info: &SubjectPublicKeyInfoOwned) -> Option<PublicParts> {
         X25519 => Some(PublicParts::X25519(key.to_vec())),
         oid => {
             let key = key.to_vec();
-            if let Some(set) = MlDsaSet::ALL
-                .into_iter()
-                .find(|set| ml_dsa_oid(*set) == oid)
-            {
-                return Some(PublicParts::MlDsa { set, key });
-            }
-            let set = MlKemSet::ALL
-                .into_iter()
-                .find(|set| ml_kem_oid(*set) == oid)?;
-            Some(PublicParts::MlKem { set, key })
+            Some(match set_of(oid)? {
+                Set::MlDsa(set) => PublicParts::MlDsa { set, key },
+                Set::MlKem(set) => PublicParts::MlKem { set, key },
+            })
         }
     }
 }

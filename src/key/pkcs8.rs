@@ -1,15 +1,18 @@
 //! Private keys as PKCS #8 PrivateKeyInfo (RFC 5958), the form in which they are wrapped
 //! (PKCS#11 3.2 section 6.7): RSA as in RFC 8017 A.1.2, EC as in RFC 5915 with the curve in the
-//! algorithm identifier, Ed25519 and X25519 as in RFC 8410.
+//! algorithm identifier, Ed25519 and X25519 as in RFC 8410, ML-DSA as in RFC 9881, ML-KEM as in RFC 9935.
 
-use super::encoding;
-use super::info::{EC_PUBLIC_KEY, ED25519, RSA_ENCRYPTION, X25519, curve_of, curve_oid};
+use super::info::{
+    EC_PUBLIC_KEY, ED25519, RSA_ENCRYPTION, X25519, curve_of, curve_oid, ml_dsa_oid, ml_kem_oid,
+    set_of,
+};
+use super::{Set, encoding, lattice_private};
 use crate::crypto::{Crt, PrivateParts, PublicParts, SecretParts, engine, left_pad};
 use crate::error::{Error, Result, fail};
 use crate::memory::Secret;
 use cryptoki_sys::*;
 use der::asn1::{BitStringRef, ObjectIdentifier, OctetStringRef, UintRef};
-use der::{AnyRef, Decode, Encode, Header, Reader, Sequence, SliceReader};
+use der::{AnyRef, Choice, Decode, Encode, Header, Reader, Sequence, SliceReader};
 use spki::AlgorithmIdentifierRef;
 
 /// PrivateKeyInfo, or OneAsymmetricKey with its public key (RFC 5958 2).
@@ -50,6 +53,24 @@ struct EcPrivateKey<'a> {
     public_key: Option<BitStringRef<'a>>,
 }
 
+/// A name for the type, which is what the derived CHOICE asks for.
+type Octets<'a> = &'a OctetStringRef;
+
+/// ML-DSA-…-PrivateKey (RFC 9881 6) and ML-KEM-…-PrivateKey (RFC 9935 6).
+#[derive(Choice)]
+enum LatticePrivateKey<'a> {
+    #[asn1(context_specific = "0", tag_mode = "IMPLICIT")]
+    Seed(Octets<'a>),
+    Expanded(Octets<'a>),
+    Both(SeedAndExpanded<'a>),
+}
+
+#[derive(Sequence)]
+struct SeedAndExpanded<'a> {
+    seed: Octets<'a>,
+    expanded: Octets<'a>,
+}
+
 /// The key as PrivateKeyInfo. `CKR_KEY_NOT_WRAPPABLE` where the standard has no form for it.
 pub fn encode(parts: &PrivateParts) -> Result<Secret> {
     match (&parts.public, &parts.secret) {
@@ -87,6 +108,14 @@ pub fn encode(parts: &PrivateParts) -> Result<Secret> {
         (PublicParts::X25519(_), SecretParts::X25519 { scalar }) => {
             info(X25519, None, &curve_private_key(scalar)?)
         }
+        (PublicParts::MlDsa { set, .. }, SecretParts::MlDsa { seed, expanded }) => {
+            let key = lattice_private_key(seed.as_ref(), expanded)?;
+            info(ml_dsa_oid(*set), None, &key)
+        }
+        (PublicParts::MlKem { set, .. }, SecretParts::MlKem { seed, expanded }) => {
+            let key = lattice_private_key(seed.as_ref(), expanded)?;
+            info(ml_kem_oid(*set), None, &key)
+        }
         _ => fail!(
             CKR_KEY_NOT_WRAPPABLE,
             "a key without all of its values has no PKCS #8 form (6.7)"
@@ -97,6 +126,15 @@ pub fn encode(parts: &PrivateParts) -> Result<Secret> {
 /// CurvePrivateKey (RFC 8410 7): an OCTET STRING in the OCTET STRING.
 fn curve_private_key(bytes: &[u8]) -> Result<Secret> {
     secret_der(&OctetStringRef::new(bytes).map_err(encoding)?)
+}
+
+/// The seed where there is one, which is what both RFCs recommend and which gives the rest.
+fn lattice_private_key(seed: Option<&Secret>, expanded: &Secret) -> Result<Secret> {
+    let bytes = OctetStringRef::new(seed.unwrap_or(expanded)).map_err(encoding)?;
+    secret_der(&match seed {
+        Some(_) => LatticePrivateKey::Seed(bytes),
+        None => LatticePrivateKey::Expanded(bytes),
+    })
 }
 
 fn info(oid: ObjectIdentifier, parameters: Option<AnyRef<'_>>, key: &[u8]) -> Result<Secret> {
@@ -180,8 +218,33 @@ pub fn decode(bytes: &[u8]) -> Result<(CK_KEY_TYPE, PrivateParts)> {
                 },
             ))
         }
-        _ => Err(unknown("algorithm")),
+        oid => {
+            let set = set_of(oid).ok_or_else(|| unknown("algorithm"))?;
+            // Of these algorithms there are no parameters (RFC 9881 2, RFC 9935 3).
+            if info.algorithm.parameters.is_some() {
+                return Err(unknown("parameter"));
+            }
+            lattice(set, key)
+        }
     }
+}
+
+fn lattice(set: Set, key: &[u8]) -> Result<(CK_KEY_TYPE, PrivateParts)> {
+    let key_type = match set {
+        Set::MlDsa(_) => CKK_ML_DSA,
+        Set::MlKem(_) => CKK_ML_KEM,
+    };
+    let (seed, expanded) = match LatticePrivateKey::from_der(key).map_err(malformed)? {
+        LatticePrivateKey::Seed(seed) => (Some(seed), None),
+        LatticePrivateKey::Expanded(expanded) => (None, Some(expanded)),
+        LatticePrivateKey::Both(both) => (Some(both.seed), Some(both.expanded)),
+    };
+    let copy = |bytes: Option<&OctetStringRef>| {
+        let copied = bytes.map(|bytes| Secret::copy_of(bytes.as_bytes()));
+        copied.transpose()
+    };
+    let parts = lattice_private(set, copy(seed)?, copy(expanded)?)?;
+    Ok((key_type, parts))
 }
 
 fn rsa(key: &[u8]) -> Result<PrivateParts> {
