@@ -209,6 +209,16 @@ fn expanded_ml_dsa_keys_with_wrong_parts() {
                 engine::PrivateKey::from_parts(&broken)
             });
         }
+        // One bit of t0: AWS-LC sees it, the other engine only beside the seed.
+        let mut off_by_one = expanded.to_vec();
+        *off_by_one.last_mut().unwrap() ^= 1;
+        let without_seed = with_secrets(&parts, None, &off_by_one);
+        let refused = refusal(AwsLc::private(&without_seed));
+        assert_eq!(refused, CKR_ATTRIBUTE_VALUE_INVALID);
+        let beside_seed = with_secrets(&parts, secrets(&parts).0.map(|seed| &**seed), &off_by_one);
+        both_refuse!(CKR_ATTRIBUTE_VALUE_INVALID, engine => {
+            engine::PrivateKey::from_parts(&beside_seed)
+        });
         let mut zeroed = expanded.to_vec();
         let start = zeroed.len() - 416;
         zeroed[start..].fill(0);

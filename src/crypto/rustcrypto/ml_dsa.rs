@@ -107,9 +107,9 @@ fn public_key<P: MlDsaParams>(set: MlDsaSet, expanded: &[u8]) -> Result<Vec<u8>>
         .encode()
         .to_vec();
     // The crate keeps the t0 that it computes to itself (its algebra is private), so that there is none
-    // to compare. A wrong one, or a wrong tr, makes signatures that do not hold: a few are tried. What
-    // differs so little that they hold is taken: it makes good signatures, now and then after one more
-    // round. With a seed, and with AWS-LC, every bit is compared.
+    // to compare. A wrong one, or a wrong tr, makes signatures that do not hold: a few are tried. A t0
+    // that is off by little is taken so; it is no secret, and a signature of such a key may now and
+    // then not hold. Where a seed comes along, and in AWS-LC, every bit is compared.
     for round in 0..TRIALS {
         let round = [round];
         let message = [round.as_slice()];
