@@ -15,6 +15,20 @@ const CANARY: [u8; 32] = [0xc5; 32];
 /// Above this a byte asks for something hostile.
 const GOOD: u8 = 224;
 
+/// Whether a parameter is numbers and bytes alone.
+fn is_without_pointers(form: ParameterForm) -> bool {
+    matches!(
+        form,
+        ParameterForm::None
+            | ParameterForm::Iv
+            | ParameterForm::WrapIv
+            | ParameterForm::PaddedWrapIv
+            | ParameterForm::Length
+            | ParameterForm::Ctr
+            | ParameterForm::Pss
+    )
+}
+
 /// The fuzzer's bytes, all zero where they end.
 pub struct Input<'a>(pub &'a [u8]);
 
@@ -317,18 +331,15 @@ impl<'t> Arguments<'t> {
         // Words that were no pointers may not be read as such.
         let of_kind = nodetoken::mechanism::row(kind as CK_MECHANISM_TYPE);
         match of_kind.map(|row| row.parameter) {
-            Some(
-                own @ (ParameterForm::Gcm
-                | ParameterForm::Oaep
-                | ParameterForm::EdDsa
-                | ParameterForm::SignContext
-                | ParameterForm::HashSignContext),
-            ) => form = own,
+            Some(own) if !is_without_pointers(own) => form = own,
             _ if input.is_good() => {}
             _ => form = other,
         }
         let parameter = self.parameter(form, input);
-        let mut len = 8 * parameter.len();
+        let mut len = match form {
+            ParameterForm::PaddedWrapIv => 4,
+            _ => 8 * parameter.len(),
+        };
         let mut at = if parameter.is_empty() {
             0
         } else {
@@ -366,6 +377,7 @@ impl<'t> Arguments<'t> {
         match form {
             ParameterForm::None => Vec::new(),
             ParameterForm::Iv => vec![input.wild(), input.wild()],
+            ParameterForm::WrapIv | ParameterForm::PaddedWrapIv => vec![input.wild()],
             ParameterForm::Length => vec![small(input, 16)],
             ParameterForm::Ctr => vec![small(input, 128), input.wild(), input.wild()],
             ParameterForm::Pss => {
@@ -375,6 +387,10 @@ impl<'t> Arguments<'t> {
                     small(input, mask as usize),
                     small(input, 32),
                 ]
+            }
+            ParameterForm::RsaAesKeyWrap => {
+                let oaep = self.parameter(ParameterForm::Oaep, input);
+                vec![small(input, 256), self.behind(oaep)]
             }
             ParameterForm::Oaep => {
                 let (hash, mask) = (*input.one_of(&hashes), *input.one_of(&masks));
@@ -402,6 +418,22 @@ impl<'t> Arguments<'t> {
                     small(input, 128),
                 ]
             }
+            ParameterForm::Ccm => {
+                let ([nonce, nonce_len], [aad, aad_len]) = (self.data(input), self.data(input));
+                vec![
+                    small(input, 16),
+                    nonce,
+                    nonce_len,
+                    aad,
+                    aad_len,
+                    small(input, 16),
+                ]
+            }
+            ParameterForm::ChaCha20Poly1305 => {
+                let (nonce, aad) = (self.data(input), self.data(input));
+                let bits = small(input, 96);
+                vec![nonce[0], nonce[1].min(bits), aad[0], aad[1]]
+            }
             ParameterForm::EdDsa => {
                 let [at, len] = self.data(input);
                 vec![usize::from(input.byte() % 3), len, at]
@@ -414,7 +446,133 @@ impl<'t> Arguments<'t> {
                 }
                 words
             }
+            _ => self.derivation(form, input),
         }
+    }
+
+    /// The same of a derivation.
+    fn derivation(&mut self, form: ParameterForm, input: &mut Input<'_>) -> Vec<usize> {
+        let hashes = [CKM_SHA256, CKM_SHA384, CKM_SHA512, CKM_SHA3_256, CKM_SHA_1];
+        match form {
+            ParameterForm::Ecdh => {
+                let shared = self.data(input);
+                let peer = match input.is_good() {
+                    true => {
+                        let pairs = self.token.samples.iter().flatten();
+                        let points: Vec<_> = pairs.filter(|pair| pair.0 == CKA_EC_POINT).collect();
+                        let point = input.one_of(&points).1.clone();
+                        let len = point.len();
+                        [self.keep(point), len]
+                    }
+                    false => self.data(input),
+                };
+                let kdf = usize::from(input.byte() % 24);
+                let shared_len = if kdf == 1 { 0 } else { shared[1] };
+                vec![kdf, shared_len, shared[0], peer[1], peer[0]]
+            }
+            ParameterForm::Hkdf => {
+                let steps = usize::from(input.byte() % 2) | usize::from(input.byte() % 2) << 8;
+                let hash = *input.one_of(&hashes) as usize;
+                let salt_type = 1 << (input.byte() % 4);
+                let (salt, info) = (self.data(input), self.data(input));
+                let key = match input.is_good() {
+                    true => input.one_of(&self.token.keys).handle as usize,
+                    false => input.wild(),
+                };
+                vec![
+                    steps, hash, salt_type, salt[0], salt[1], key, info[0], info[1],
+                ]
+            }
+            ParameterForm::Sp800108 | ParameterForm::Sp800108Feedback => {
+                let functions = [CKM_SHA256_HMAC, CKM_AES_CMAC, CKM_SHA_1_HMAC, CKM_SHA256];
+                let function = *input.one_of(&functions) as usize;
+                let count = usize::from(input.byte() % 5);
+                let fields: Vec<_> = (0..count).flat_map(|_| self.prf_field(input)).collect();
+                let fields = self.behind(fields);
+                let mut words = vec![function, count, fields];
+                if form == ParameterForm::Sp800108Feedback {
+                    let [at, len] = self.data(input);
+                    words.extend([len, at]);
+                }
+                match input.byte() {
+                    0..160 => words.extend([0, 0]),
+                    160..GOOD => {
+                        let key = self.derived_key(input);
+                        words.extend([1, self.behind(key)]);
+                    }
+                    _ => words.extend([*input.one_of(&WILD), 0]),
+                }
+                words
+            }
+            ParameterForm::Pbkdf2 => {
+                let (salt, password) = (self.data(input), self.data(input));
+                // A length, or a pointer to one.
+                let len = match password[1] {
+                    len @ 0..4096 if input.is_good() => len,
+                    len => self.behind(vec![len]),
+                };
+                let iterations = match input.is_good() {
+                    true => usize::from(input.byte()),
+                    false => *input.one_of(&WILD),
+                };
+                vec![
+                    usize::from(!input.is_good()) + 1,
+                    salt[0],
+                    salt[1],
+                    iterations,
+                    usize::from(input.byte() % 8),
+                    0,
+                    usize::from(!input.is_good()),
+                    password[0],
+                    len,
+                ]
+            }
+            ParameterForm::CbcData => {
+                let [at, len] = self.data(input);
+                vec![input.wild(), input.wild(), at, len]
+            }
+            // CK_KEY_DERIVATION_STRING_DATA.
+            _ => self.data(input).to_vec(),
+        }
+    }
+
+    /// CK_PRF_DATA_PARAM.
+    fn prf_field(&mut self, input: &mut Input<'_>) -> [usize; 3] {
+        let little_endian = usize::from(input.byte() % 2);
+        let width = 8 * usize::from(input.byte() % 9);
+        let (kind, value) = match input.byte() % 6 {
+            0 => (CK_SP800_108_ITERATION_VARIABLE, vec![little_endian, width]),
+            1 => (CK_SP800_108_ITERATION_VARIABLE, Vec::new()),
+            2 => (CK_SP800_108_COUNTER, vec![little_endian, width]),
+            3 => {
+                let method = usize::from(input.byte() % 4);
+                (CK_SP800_108_DKM_LENGTH, vec![method, little_endian, width])
+            }
+            4 => {
+                let key = input.one_of(&self.token.keys).handle as usize;
+                (CK_SP800_108_KEY_HANDLE, vec![key])
+            }
+            _ => {
+                let [at, len] = self.data(input);
+                return [CK_SP800_108_BYTE_ARRAY as usize, at, len];
+            }
+        };
+        let len = 8 * value.len();
+        let (at, len) = match input.byte() {
+            0..GOOD => (self.behind(value), len),
+            _ => (0, *input.one_of(&WILD)),
+        };
+        [kind as usize, at, len]
+    }
+
+    /// CK_DERIVED_KEY.
+    fn derived_key(&mut self, input: &mut Input<'_>) -> Vec<usize> {
+        self.template('T', input);
+        let count = self.words.pop().unwrap_or(0);
+        let template = self.words.pop().unwrap_or(0);
+        let handle = self.behind(vec![0]);
+        self.new_objects.push(handle);
+        vec![template, count, if input.is_good() { handle } else { 0 }]
     }
 
     /// CK_GCM_MESSAGE_PARAMS, CK_CCM_MESSAGE_PARAMS or CK_SALSA20_CHACHA20_POLY1305_MSG_PARAMS, whose
@@ -548,7 +706,13 @@ impl<'t> Arguments<'t> {
                 (CKA_MODULUS_BITS, number(2048)),
                 (CKA_PUBLIC_EXPONENT, input.data()),
             ],
-            Some(&(CKK_EC | CKK_EC_EDWARDS)) => {
+            Some(&CKK_ML_DSA | &CKK_ML_KEM) => {
+                vec![(
+                    CKA_PARAMETER_SET,
+                    number(1 + CK_ULONG::from(input.byte() % 4)),
+                )]
+            }
+            Some(&(CKK_EC | CKK_EC_EDWARDS | CKK_EC_MONTGOMERY)) => {
                 let params = self.token.samples.iter().flatten();
                 let params: Vec<_> = params.filter(|pair| pair.0 == CKA_EC_PARAMS).collect();
                 vec![(*input.one_of(&params)).clone()]

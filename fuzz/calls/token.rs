@@ -15,6 +15,7 @@ use tempfile::TempDir;
 const NODE: &[u8] = include_bytes!("../../src/credential/testdata/node.pem");
 const P256: &[u8] = b"\x06\x08\x2a\x86\x48\xce\x3d\x03\x01\x07";
 const ED25519: &[u8] = b"\x06\x03\x2b\x65\x70";
+const X25519: &[u8] = b"\x06\x03\x2b\x65\x6e";
 
 /// Attributes in the order of a template.
 pub type Sample = Vec<(CK_ATTRIBUTE_TYPE, Vec<u8>)>;
@@ -221,6 +222,21 @@ impl Token {
                 CKK_EC_EDWARDS,
                 (CKA_EC_PARAMS, ED25519.to_vec()),
             ),
+            (
+                CKM_EC_MONTGOMERY_KEY_PAIR_GEN,
+                CKK_EC_MONTGOMERY,
+                (CKA_EC_PARAMS, X25519.to_vec()),
+            ),
+            (
+                CKM_ML_DSA_KEY_PAIR_GEN,
+                CKK_ML_DSA,
+                (CKA_PARAMETER_SET, number(CKP_ML_DSA_44)),
+            ),
+            (
+                CKM_ML_KEM_KEY_PAIR_GEN,
+                CKK_ML_KEM,
+                (CKA_PARAMETER_SET, number(CKP_ML_KEM_512)),
+            ),
         ] {
             let public = [vec![how], fixed.clone()].concat();
             for handle in self.generate_pair(kind, &public, &secret) {
@@ -239,6 +255,18 @@ impl Token {
             (
                 CKM_EC_EDWARDS_KEY_PAIR_GEN,
                 (CKA_EC_PARAMS, ED25519.to_vec()),
+            ),
+            (
+                CKM_EC_MONTGOMERY_KEY_PAIR_GEN,
+                (CKA_EC_PARAMS, X25519.to_vec()),
+            ),
+            (
+                CKM_ML_DSA_KEY_PAIR_GEN,
+                (CKA_PARAMETER_SET, number(CKP_ML_DSA_44)),
+            ),
+            (
+                CKM_ML_KEM_KEY_PAIR_GEN,
+                (CKA_PARAMETER_SET, number(CKP_ML_KEM_512)),
             ),
         ] {
             handles.extend(self.generate_pair(kind, &vec![how], &open));

@@ -363,6 +363,7 @@ impl Module {
             PublicParts::Rsa { .. } => (CKM_RSA_PKCS, SignScheme::RsaPkcs1),
             PublicParts::Ec { .. } => (CKM_ECDSA, SignScheme::Ecdsa),
             PublicParts::Ed25519(_) => (CKM_EDDSA, PLAIN_EDDSA),
+            _ => panic!("a key that no card has"),
         };
         let data = [how; 32];
         if !self.begin("C_SignInit", kind, object) {
@@ -580,7 +581,7 @@ fn check_object(whole: &Attributes) {
         let good = match rule.kind {
             Kind::Bool => matches!(value, [CK_TRUE] | [CK_FALSE]),
             Kind::Ulong => value.len() == size_of::<CK_ULONG>(),
-            Kind::Bytes => true,
+            Kind::Bytes | Kind::Template => true,
             Kind::Date => matches!(value.len(), 0 | 8),
             Kind::Mechanisms => value.len().is_multiple_of(size_of::<CK_ULONG>()),
         };

@@ -762,6 +762,7 @@ impl Card {
             } => (0x11, public_template(&parts.public)),
             PublicParts::Ec { .. } => (0x14, public_template(&parts.public)),
             PublicParts::Ed25519(_) => (0xe0, public_template(&parts.public)),
+            _ => return Err(0x6a80),
         };
         // Without the template's own head.
         let skip = if public[2] == 0x82 {
@@ -817,6 +818,7 @@ impl Card {
                 },
                 challenge,
             ),
+            _ => return Err(0x6a80),
         };
         let answer = answer.map_err(|_| 0x6a80u16)?;
         Ok(tlv(0x7c, &tlv(0x82, &answer)))
@@ -852,6 +854,7 @@ fn public_template(public: &PublicParts) -> Vec<u8> {
         PublicParts::Rsa { n, e } => [tlv(0x81, n), tlv(0x82, e)].concat(),
         PublicParts::Ec { point, .. } => tlv(0x86, point),
         PublicParts::Ed25519(key) => tlv(0x86, key),
+        _ => panic!("a key that no card has"),
     };
     tlv(0x7f49, &inner)
 }
