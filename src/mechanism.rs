@@ -1,10 +1,12 @@
 //! The mechanisms: ONE table ([`MECHANISMS`]). C_GetMechanismList, C_GetMechanismInfo and every
 //! C_*Init read it, so that they cannot disagree.
 
+use crate::attribute::roles::Roles;
 use crate::config::Policy;
 use crate::crypto::kdf;
 use crate::crypto::{CipherMode, Hash};
 use crate::error::{Result, fail};
+use crate::operation::derive::simple::Simple;
 use crate::operation::message::aead::Aead;
 use cryptoki_sys::*;
 
@@ -108,6 +110,8 @@ pub enum Plan {
     Sp800108(kdf::Mode),
     /// The key is what AES makes of data.
     CipherData(CipherMode),
+    /// The key is made of the bytes of another.
+    Simple(Simple),
     /// The public key of a private one.
     PublicOfPrivate,
     /// A key from a password.
@@ -147,6 +151,24 @@ const PAIR_KEYS: &[CK_KEY_TYPE] = &[CKK_RSA, CKK_EC, CKK_EC_EDWARDS, CKK_EC_MONT
 const PRF_KEYS: &[CK_KEY_TYPE] = &[
     CKK_GENERIC_SECRET,
     CKK_AES,
+    CKK_SHA_1_HMAC,
+    CKK_SHA224_HMAC,
+    CKK_SHA256_HMAC,
+    CKK_SHA384_HMAC,
+    CKK_SHA512_HMAC,
+    CKK_SHA512_224_HMAC,
+    CKK_SHA512_256_HMAC,
+    CKK_SHA3_224_HMAC,
+    CKK_SHA3_256_HMAC,
+    CKK_SHA3_384_HMAC,
+    CKK_SHA3_512_HMAC,
+];
+/// Key types of secret keys.
+const SECRET_KEYS: &[CK_KEY_TYPE] = &[
+    CKK_GENERIC_SECRET,
+    CKK_AES,
+    CKK_CHACHA20,
+    CKK_HKDF,
     CKK_SHA_1_HMAC,
     CKK_SHA224_HMAC,
     CKK_SHA256_HMAC,
@@ -291,7 +313,7 @@ mechanisms! {
     CKM_SHA3_256_HMAC_GENERAL,   [CKK_GENERIC_SECRET CKK_SHA3_256_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha3_256);
     CKM_SHA3_384_HMAC_GENERAL,   [CKK_GENERIC_SECRET CKK_SHA3_384_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha3_384);
     CKM_SHA3_512_HMAC_GENERAL,   [CKK_GENERIC_SECRET CKK_SHA3_512_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha3_512);
-    // Derivation. No concatenation, XOR or extraction: they would give keys away piece by piece.
+    // Derivation.
     CKM_ECDH1_DERIVE,            [CKK_EC CKK_EC_MONTGOMERY], AGREE_BITS, DERIVE | EC, Ecdh, Plan::Ecdh;
     CKM_ECDH1_COFACTOR_DERIVE,   [CKK_EC], EC_BITS, DERIVE | EC, Ecdh, Plan::Ecdh;
     CKM_PUB_KEY_FROM_PRIV_KEY,   PAIR_KEYS, PAIR_BITS, DERIVE, None, PublicOfPrivate;
@@ -303,6 +325,12 @@ mechanisms! {
     CKM_SP800_108_DOUBLE_PIPELINE_KDF, PRF_KEYS, MAC_BITS, DERIVE, Sp800108, Plan::Sp800108(kdf::Mode::DoublePipeline);
     CKM_AES_ECB_ENCRYPT_DATA,    [CKK_AES], AES_BYTES, DERIVE, StringData, CipherData(CipherMode::Ecb);
     CKM_AES_CBC_ENCRYPT_DATA,    [CKK_AES], AES_BYTES, DERIVE, CbcData, CipherData(CipherMode::Cbc);
+    // Of these, `Mechanism::under` leaves none unless `[policy] roles` is open.
+    CKM_CONCATENATE_BASE_AND_KEY,  SECRET_KEYS, MAC_BYTES, DERIVE, Key, Plan::Simple(Simple::BaseAndKey);
+    CKM_CONCATENATE_BASE_AND_DATA, SECRET_KEYS, MAC_BYTES, DERIVE, StringData, Plan::Simple(Simple::BaseAndData);
+    CKM_CONCATENATE_DATA_AND_BASE, SECRET_KEYS, MAC_BYTES, DERIVE, StringData, Plan::Simple(Simple::DataAndBase);
+    CKM_XOR_BASE_AND_DATA,       SECRET_KEYS, MAC_BYTES, DERIVE, StringData, Plan::Simple(Simple::Xor);
+    CKM_EXTRACT_KEY_FROM_KEY,    SECRET_KEYS, MAC_BYTES, DERIVE, Bit, Plan::Simple(Simple::Extract);
     CKM_PKCS5_PBKD2,             [], MAC_BYTES, CKF_GENERATE, Pbkdf2, Plan::Pbkdf2;
     // Hash functions.
     CKM_SHA_1,                   [], NO_KEY, CKF_DIGEST, None, Digest(Sha1);
@@ -344,12 +372,14 @@ const PUBLIC: CK_FLAGS = SIGN | CRYPT | RECOVER | CKF_MESSAGE_VERIFY;
 impl Mechanism {
     /// The row as `[policy]` of the configuration leaves it, for `functions` of it: SHA-1 signs and RSA
     /// keys below `rsa_min_bits` work only where it says so (SP 800-131A 3, 9). What others have signed
-    /// is verified, and what they can read encrypted, with any key.
+    /// is verified, and what they can read encrypted, with any key. What brings keys out piece by piece
+    /// (6.43) is there only where PKCS#11 alone decides.
     pub fn under(self, policy: &Policy, functions: CK_FLAGS) -> Self {
         let withheld = match self.plan {
             RsaPkcs1(Some(Sha1)) | RsaPss(Some(Sha1)) | Ecdsa(Some(Sha1)) if !policy.sha1_sign => {
                 CKF_SIGN | CKF_MESSAGE_SIGN
             }
+            Plan::Simple(_) if policy.roles != Roles::Open => CKF_DERIVE,
             _ => 0,
         };
         let with_public_half = functions & self.functions & !PRIVATE & PUBLIC != 0;

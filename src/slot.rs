@@ -178,7 +178,8 @@ impl Slot {
             .iter()
             .filter(move |row| permit.allows(row.kind))
             .filter_map(|row| self.offer(row))
-            .map(|row| row.under(&self.policy, row.functions)))
+            .map(|row| row.under(&self.policy, row.functions))
+            .filter(|row| row.functions != 0))
     }
 
     /// The row of a mechanism that this token offers for `function` (a CKF_ flag).
@@ -198,7 +199,7 @@ impl Slot {
                 if row.functions & function == 0 {
                     return fail!(
                         CKR_MECHANISM_INVALID,
-                        "{} makes nothing new: SHA-1 signs only where [policy] sha1_sign allows it",
+                        "[policy] of the configuration leaves this out of {} (sha1_sign, roles)",
                         row.name
                     );
                 }

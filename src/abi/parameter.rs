@@ -138,6 +138,11 @@ impl Given {
                 ParameterForm::Pbkdf2 => derivation::pbkdf2(self.read()?),
                 ParameterForm::StringData => derivation::string(self.read()?),
                 ParameterForm::CbcData => derivation::cbc(self.read()?),
+                ParameterForm::Key => Ok(Parameter::Key(self.read()?)),
+                ParameterForm::Bit => {
+                    let bit: CK_EXTRACT_PARAMS = self.read()?;
+                    Ok(Parameter::Bit(bit.try_into().unwrap_or(usize::MAX)))
+                }
             }
         }
     }

@@ -55,6 +55,10 @@ pub enum ParameterForm {
     StringData,
     /// CK_AES_CBC_ENCRYPT_DATA_PARAMS.
     CbcData,
+    /// CK_OBJECT_HANDLE.
+    Key,
+    /// CK_EXTRACT_PARAMS.
+    Bit,
 }
 
 /// A parameter, read and copied from the caller's memory.
@@ -184,9 +188,13 @@ pub enum Parameter {
     Data {
         /// Initialization vector, empty where there is none.
         iv: Vec<u8>,
-        /// What is encrypted.
+        /// What is encrypted, or goes into the key.
         data: Vec<u8>,
     },
+    /// The handle of another key.
+    Key(CK_OBJECT_HANDLE),
+    /// CK_EXTRACT_PARAMS: the bit of the key where to begin.
+    Bit(usize),
 }
 
 /// The salt of HKDF.

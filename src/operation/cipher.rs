@@ -318,7 +318,12 @@ impl Crypting {
             _ => 0,
         };
         match room {
-            Room::Query => return Ok(Step::Again(self, Answer::Length(len))),
+            Room::Query => {
+                // "May exceed the precise number of bytes" (5.2). Callers that take an answer of 0 for an
+                // empty buffer give a null pointer again, which asks again: their data would be lost.
+                let len = if len == 0 { data.len() } else { len };
+                return Ok(Step::Again(self, Answer::Length(len)));
+            }
             Room::Bytes(room) if room < len => {
                 return Ok(Step::Again(self, Answer::TooSmall(len)));
             }

@@ -16,6 +16,8 @@ use crate::token::NewObject;
 use cryptoki_sys::*;
 use std::sync::Arc;
 
+pub mod simple;
+
 /// Longest key that is derived: what HKDF makes at most, of SHA-512.
 const LONGEST: usize = 255 * 64;
 const BLOCK: usize = 16;
@@ -44,15 +46,15 @@ struct Origin {
 
 impl Origin {
     /// Whether `attribute` holds of the key or keys that count for the history of what is derived: for
-    /// SP 800-108 of one of them (6.42.7), else of the base key.
+    /// SP 800-108 of one of them (6.42.7), for 6.43 of all, else of the base key.
     fn holds(&self, attribute: CK_ATTRIBUTE_TYPE) -> bool {
-        let also = match self.row.plan {
-            Plan::Sp800108(_) => self.others.as_slice(),
-            _ => &[],
-        };
-        std::iter::once(&self.base)
-            .chain(also)
-            .any(|key| key.attributes().is(attribute))
+        let holds = |key: &Arc<Object>| key.attributes().is(attribute);
+        let mut others = self.others.iter();
+        match self.row.plan {
+            Plan::Sp800108(_) => holds(&self.base) || others.any(holds),
+            Plan::Simple(_) => holds(&self.base) && others.all(holds),
+            _ => holds(&self.base),
+        }
     }
 }
 
@@ -146,6 +148,7 @@ impl Session {
                 extract: Some(Salt::Key(handle)),
                 ..
             } => vec![*handle],
+            Parameter::Key(handle) => vec![*handle],
             Parameter::Sp800108 { fields, .. } => fields
                 .iter()
                 .filter_map(|field| match field {
@@ -204,6 +207,9 @@ impl Session {
                     attributes.set_bool(attribute, base.is(attribute));
                 }
             }
+        }
+        if let Plan::Simple(_) = origin.row.plan {
+            simple::pass_on(&origin.base, &origin.others, &template, &mut attributes)?;
         }
         self.may_store(&attributes)?;
         let given = template.get(CKA_VALUE_LEN).map(attribute::ulong);
@@ -264,6 +270,13 @@ impl Session {
                 engine::Cipher::new(mode, Direction::Encrypt, &key, iv)?.update(&mut value)?;
                 // "The part discarded will be from the trailing end" (6.17).
                 Secret::copy_of(value.get(..len).unwrap_or_default())
+            }
+            (Plan::Simple(simple), parameter) => {
+                let key = origin.base.secret_key(token)?;
+                let other = origin.others.first();
+                let other = other.map(|key| key.secret_key(token)).transpose()?;
+                let other = other.as_ref().map(|value| &***value);
+                simple.value(parameter, &key, other, len)
             }
             (Plan::Sp800108(mode), Parameter::Sp800108 { prf, fields, iv }) => {
                 return self.segments(origin, mode, (*prf, fields, iv), lens);
@@ -440,6 +453,10 @@ impl Origin {
                     most: (data.len(), CKR_DATA_LEN_RANGE),
                     ..key
                 }
+            }
+            (Plan::Simple(simple), parameter) => {
+                let others: Vec<_> = self.others.iter().map(|key| key.size().0).collect();
+                simple.offer(parameter, self.base.size().0, &others, key)?
             }
             (Plan::Sp800108(_), Parameter::Sp800108 { prf, .. }) => {
                 prf_for(*prf, self)?;

@@ -6,6 +6,7 @@ use nodetoken::error::rv_name;
 use nodetoken::mechanism::{
     MECHANISMS, Mechanism, ParameterForm, Plan, hash_of, hash_of_mgf, row, serving,
 };
+use nodetoken::operation::derive::simple::Simple;
 
 const FUNCTIONS: [CK_FLAGS; 14] = [
     CKF_ENCRYPT,
@@ -149,6 +150,9 @@ fn name_hash_and_parameter_agree() {
             Plan::Pbkdf2 => ParameterForm::Pbkdf2,
             Plan::CipherData(CipherMode::Ecb) => ParameterForm::StringData,
             Plan::CipherData(_) => ParameterForm::CbcData,
+            Plan::Simple(Simple::BaseAndKey) => ParameterForm::Key,
+            Plan::Simple(Simple::Extract) => ParameterForm::Bit,
+            Plan::Simple(_) => ParameterForm::StringData,
             Plan::Cipher { .. } if row.kind == CKM_AES_CTR => ParameterForm::Ctr,
             Plan::Cipher { .. } if row.kind != CKM_AES_ECB => ParameterForm::Iv,
             _ => ParameterForm::None,

@@ -183,6 +183,7 @@ impl Keeper for TpmKeeper {
             | Plan::HkdfData
             | Plan::Sp800108(_)
             | Plan::CipherData(_)
+            | Plan::Simple(_)
             | Plan::PublicOfPrivate
             | Plan::Pbkdf2 => Some(*row),
         }
