@@ -37,7 +37,7 @@ fn key(sensitive: bool, extractable: bool) -> Template {
 }
 
 fn slot(session: Session) -> CK_SLOT_ID {
-    session.info().slotID
+    session.info().unwrap().slotID
 }
 
 fn base(session: Session, value: &[u8]) -> CK_OBJECT_HANDLE {
