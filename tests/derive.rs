@@ -323,7 +323,7 @@ fn aes_makes_keys_of_data() {
             let aes = of(32).set(CKA_KEY_TYPE, CKK_AES);
             assert_eq!(derives(session, mechanism.clone(), key, &aes), whole[..32]);
             let refused = session.derive(mechanism, key, &of(49));
-            refused.refused(CKR_DATA_LEN_RANGE);
+            refused.refused(CKR_MECHANISM_PARAM_INVALID);
         }
         for bad in [&data[..0], &data[..15], &data[..17]] {
             for mechanism in [Mech::ecb_data(bad), Mech::cbc_data(iv, bad)] {

@@ -168,7 +168,7 @@ impl Arena {
     /// A block from this arena, which is number `home`, in a new chunk where need be.
     fn allocate(&mut self, home: usize, size: usize) -> Option<NonNull<u8>> {
         self.cut(size).or_else(|| {
-            self.grow(home)?;
+            self.grow(home, size)?;
             self.cut(size)
         })
     }
@@ -197,10 +197,10 @@ impl Arena {
         }
     }
 
-    /// Maps one more chunk. `None` when there is no memory.
-    fn grow(&mut self, home: usize) -> Option<()> {
+    /// Maps one more chunk, with room for a block of `size` bytes. `None` when there is no memory.
+    fn grow(&mut self, home: usize, size: usize) -> Option<()> {
         self.chunks.try_reserve(1).ok()?;
-        let len = if self.chunks.is_empty() {
+        let len = if self.chunks.is_empty() && size <= FIRST_CHUNK / 2 {
             FIRST_CHUNK
         } else {
             CHUNK

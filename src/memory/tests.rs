@@ -255,3 +255,16 @@ fn the_ballast_is_taken_once() {
     assert!(ballast() && whole > 0);
     assert_eq!(pieces(), whole);
 }
+
+/// In an arena that has nothing yet, as in one that has.
+#[test]
+fn the_first_block_of_a_thread_may_be_the_largest() {
+    thread::scope(|scope| {
+        for less in 0..16 {
+            scope.spawn(move || {
+                let len = arena::LARGEST - 64 * less;
+                assert_eq!(Secret::zeroed(len).unwrap().len(), len);
+            });
+        }
+    });
+}

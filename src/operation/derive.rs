@@ -450,7 +450,7 @@ impl Origin {
                 }
                 Offer {
                     natural: Some(data.len()),
-                    most: (data.len(), CKR_DATA_LEN_RANGE),
+                    most: (data.len(), CKR_MECHANISM_PARAM_INVALID),
                     ..key
                 }
             }
