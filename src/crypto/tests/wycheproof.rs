@@ -1,5 +1,6 @@
 //! The vectors of Project Wycheproof against every engine that is compiled, one file a family.
 
+mod derivation;
 mod ec;
 mod rsa;
 mod symmetric;
