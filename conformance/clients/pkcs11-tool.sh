@@ -243,6 +243,7 @@ if ! in_chip; then
     check 'wrap by RSA-PKCS' wrap_to RSA-PKCS 41 3b
     check 'and unwrap' unwrap_as RSA-PKCS 41 43 --sensitive
     check 'it is the same key' same_key 3b 43
+    check 'delete the RSA KEK' as_user node --delete-object --type privkey --label rsa-kek
 fi
 
 # Agreement
@@ -250,6 +251,7 @@ if ! in_chip; then
     check 'keypairgen of a key that derives' make_key node ecdh 3d EC:prime256v1 --usage-derive
     check 'derive ECDH1' agrees ecdh P-256
     check 'derive ECDH1, the point in DER' agrees ecdh P-256 --derive-pass-der
+    check 'delete the key that derives' as_user node --delete-object --type privkey --label ecdh
 fi
 
 # Objects written from outside
