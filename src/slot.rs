@@ -84,7 +84,7 @@ impl Slot {
             login: Mutex::default(),
             era: AtomicU64::new(0),
             objects: RwLock::default(),
-            built_in: built_in(&*place.token),
+            built_in: built_in(&*place.token, &config.policy),
             state_key: OnceLock::new(),
             place,
         }
@@ -578,11 +578,12 @@ const PROFILES: [CK_PROFILE_ID; 4] = [
 ];
 
 /// An object for each profile, and one for each mechanism that the token can do.
-fn built_in(token: &dyn Token) -> Index {
+fn built_in(token: &dyn Token, policy: &Policy) -> Index {
     let profiles = PROFILES.map(|id| (CKO_PROFILE, CKA_PROFILE_ID, id));
     let mechanisms = MECHANISMS
         .iter()
         .filter_map(|row| token.offer(row))
+        .filter(|row| row.under(policy, row.functions).functions != 0)
         .map(|row| (CKO_MECHANISM, CKA_MECHANISM_TYPE, row.kind));
     let mut index = Index::default();
     for (class, attribute, value) in profiles.into_iter().chain(mechanisms) {
