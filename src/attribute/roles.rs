@@ -268,6 +268,19 @@ impl Roles {
         Ok(())
     }
 
+    /// Of a key that is input of CKM_AES_CMAC, where another key is derived: who decrypts with the key of the
+    /// CMAC, or with a copy of it, undoes it. `CKR_KEY_FUNCTION_NOT_PERMITTED` unless the input may be read.
+    pub fn check_reversible_input(self, input: &Attributes) -> Result<()> {
+        if self.is_open() || super::is_readable(input) {
+            return Ok(());
+        }
+        fail!(
+            CKR_KEY_FUNCTION_NOT_PERMITTED,
+            "a secret key is no input of CKM_AES_CMAC, which can be undone: derive with an HMAC \
+             ([policy] roles)"
+        )
+    }
+
     /// Rule 5: what the template of an unwrapped key must not contradict. A trusted key gives back
     /// keys that leave under trusted keys only.
     pub fn demands(self, kek: &Attributes) -> Vec<CK_ATTRIBUTE_TYPE> {

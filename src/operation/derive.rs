@@ -311,7 +311,7 @@ impl Session {
                     PrfField::Key(_) => {
                         let key = others.next().ok_or_else(wrong_parameter)?;
                         if prf == kdf::Prf::Cmac {
-                            keeps_the_secret(origin.base.attributes(), key.attributes())?;
+                            self.roles().check_reversible_input(key.attributes())?;
                         }
                         Piece::Fixed(Secret::copy_of(&key.secret_key(token)?)?)
                     }
@@ -482,20 +482,6 @@ fn prf_for(kind: CK_MECHANISM_TYPE, origin: &Origin) -> Result<kdf::Prf> {
             "prfType does not work with this type of key"
         ),
     }
-}
-
-/// AES can be undone by who knows its key, so that CMAC hides a key in its input from them no more than
-/// an encryption would: a secret one goes into it under a key that nobody can know, or not at all.
-fn keeps_the_secret(base: &Attributes, input: &Attributes) -> Result<()> {
-    let unknown = base.is(CKA_ALWAYS_SENSITIVE) && base.is(CKA_NEVER_EXTRACTABLE);
-    if unknown || attribute::is_readable(input) {
-        return Ok(());
-    }
-    fail!(
-        CKR_KEY_FUNCTION_NOT_PERMITTED,
-        "with CKM_AES_CMAC a secret key is no input unless the base key was made here and never \
-         could be read"
-    )
 }
 
 /// The peer's public key as the base key takes it: a bare point, or one in a DER OCTET STRING
