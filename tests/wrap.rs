@@ -618,6 +618,14 @@ fn hostile_templates_in_templates() {
         let mut endless = [one(CKA_UNWRAP_TEMPLATE, null_mut(), size)];
         endless[0].pValue = endless.as_mut_ptr().cast();
         make(endless[0]).refused(CKR_ATTRIBUTE_VALUE_INVALID);
+        // A thousand million attributes, all of them in a few pages.
+        let mut most = vec![one(CKA_SIGN, first.cast(), 1); 1000];
+        for _ in 0..3 {
+            let len = most.len() as CK_ULONG * size;
+            let again = one(CKA_WRAP_TEMPLATE, most.leak().as_mut_ptr().cast(), len);
+            most = vec![again; 1000];
+        }
+        make(most[0]).refused(CKR_ATTRIBUTE_VALUE_INVALID);
         make(one(CKA_WRAP_TEMPLATE, null_mut(), 0)).unwrap();
         // One that makes a key trusted is no way around the security officer.
         let trusted = [one(CKA_TRUSTED, first.cast(), 1)];

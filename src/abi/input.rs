@@ -118,21 +118,26 @@ pub unsafe fn structure<T: Copy>(pointer: *const T) -> Result<T> {
     Ok(unsafe { pointer.read_unaligned() })
 }
 
-/// The attributes of a template as they stand.
+/// The attributes of a template as they stand, of which there may be so many `more`.
 ///
 /// # Safety
 /// The array is readable.
-unsafe fn attributes(pointer: *const CK_ATTRIBUTE, count: CK_ULONG) -> Result<Vec<CK_ATTRIBUTE>> {
+unsafe fn attributes(
+    more: &mut usize,
+    pointer: *const CK_ATTRIBUTE,
+    count: CK_ULONG,
+) -> Result<Vec<CK_ATTRIBUTE>> {
     if count == 0 {
         return Ok(Vec::new());
     }
     let count = check_nested(pointer, count)?;
-    if count > MOST_ATTRIBUTES {
+    let Some(rest) = more.checked_sub(count) else {
         return fail!(
             CKR_ARGUMENTS_BAD,
-            "a template of {count} attributes is longer than any object"
+            "a template of more than {MOST_ATTRIBUTES} attributes is longer than any object"
         );
-    }
+    };
+    *more = rest;
     // SAFETY: in the array by the check and the caller's word.
     Ok((0..count)
         .map(|at| unsafe { pointer.add(at).read_unaligned() })
@@ -145,26 +150,28 @@ unsafe fn attributes(pointer: *const CK_ATTRIBUTE, count: CK_ULONG) -> Result<Ve
 /// The array, its values and the templates in it are readable while the result lives.
 pub unsafe fn template<'a>(pointer: *const CK_ATTRIBUTE, count: CK_ULONG) -> Result<Template<'a>> {
     // SAFETY: the caller's word.
-    unsafe { template_in(0, pointer, count) }
+    unsafe { template_in(0, &mut { MOST_ATTRIBUTES }, pointer, count) }
 }
 
-/// A template that stands in so many others.
+/// A template that stands in so many others. All of them share the `more` attributes: templates that lead
+/// to one array over and over would otherwise be read for hours.
 ///
 /// # Safety
 /// As [`template`].
 unsafe fn template_in<'a>(
     depth: usize,
+    more: &mut usize,
     pointer: *const CK_ATTRIBUTE,
     count: CK_ULONG,
 ) -> Result<Template<'a>> {
     // SAFETY: the caller's word.
-    let attributes = unsafe { attributes(pointer, count) }?;
+    let attributes = unsafe { attributes(more, pointer, count) }?;
     let pairs = attributes
         .iter()
         .map(|attribute| {
             if nested::is_template(attribute.type_) {
                 // SAFETY: the caller's word.
-                let inner = unsafe { inner_template(depth + 1, attribute) }?;
+                let inner = unsafe { inner_template(depth + 1, more, attribute) }?;
                 return Ok((attribute.type_, Cow::Owned(nested::encode(&inner)?)));
             }
             // SAFETY: the caller's word.
@@ -180,7 +187,11 @@ unsafe fn template_in<'a>(
 ///
 /// # Safety
 /// As [`template`].
-unsafe fn inner_template<'a>(depth: usize, attribute: &CK_ATTRIBUTE) -> Result<Template<'a>> {
+unsafe fn inner_template<'a>(
+    depth: usize,
+    more: &mut usize,
+    attribute: &CK_ATTRIBUTE,
+) -> Result<Template<'a>> {
     let size = size_of::<CK_ATTRIBUTE>() as CK_ULONG;
     if depth > nested::DEEPEST || !attribute.ulValueLen.is_multiple_of(size) {
         return fail!(
@@ -190,12 +201,18 @@ unsafe fn inner_template<'a>(depth: usize, attribute: &CK_ATTRIBUTE) -> Result<T
         );
     }
     // SAFETY: the caller's word.
-    unsafe { template_in(depth, attribute.pValue.cast(), attribute.ulValueLen / size) }.map_err(
-        |error| match error.rv() {
-            CKR_ARGUMENTS_BAD => error.with_rv(CKR_ATTRIBUTE_VALUE_INVALID),
-            _ => error,
-        },
-    )
+    unsafe {
+        template_in(
+            depth,
+            more,
+            attribute.pValue.cast(),
+            attribute.ulValueLen / size,
+        )
+    }
+    .map_err(|error| match error.rv() {
+        CKR_ARGUMENTS_BAD => error.with_rv(CKR_ATTRIBUTE_VALUE_INVALID),
+        _ => error,
+    })
 }
 
 /// A template that asks for values: the attributes with the caller's buffers.
@@ -207,7 +224,7 @@ pub unsafe fn query(pointer: *const CK_ATTRIBUTE, count: CK_ULONG) -> Result<Vec
         return fail!(CKR_ARGUMENTS_BAD, "no attribute is asked for");
     }
     // SAFETY: the caller's word.
-    unsafe { attributes(pointer, count) }
+    unsafe { attributes(&mut { MOST_ATTRIBUTES }, pointer, count) }
 }
 
 /// A string that ends with a zero byte, when every byte up to there is readable; at most 4 KiB.
