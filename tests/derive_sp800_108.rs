@@ -446,6 +446,11 @@ fn rules_of_the_input() {
             (count, vec![counter(32), length(72)]),
             (count, vec![counter(32), length(32), length(32)]),
             (count, vec![counter(32), (99, vec![1])]),
+            // Longer together than is worked on for each segment.
+            (
+                count,
+                vec![counter(32), fixed(&[1; 40_000]), fixed(&[1; 40_000])],
+            ),
             (feed, vec![counter(32)]),
             (feed, vec![CHAIN, counting.clone(), counting.clone()]),
             (pipe, vec![CHAIN, CHAIN]),

@@ -437,7 +437,34 @@ fn codes() {
     });
 }
 
-/// A wrong PKCS #1 padding is no other answer than a right one of another length (THREATS: Bleichenbacher).
+/// What is wrong with the RSA block of CKM_RSA_AES_KEY_WRAP is told by no length of what follows it.
+#[test]
+fn a_wrong_length_tells_nothing_of_the_padding() {
+    isolated_on(&[SOFTWARE], |world| {
+        let session = world.token().user();
+        let rsa = rsa_both(session);
+        let key = secret(session, &[5; 32]);
+        let good = session.wrap(Mech::rsa_aes(256), rsa.public, key).unwrap();
+        let mut wrong = good.clone();
+        wrong[100] ^= 1;
+        for wrapped in [&good, &wrong] {
+            let unwrap = |wrapped: &[u8]| {
+                session.unwrap(
+                    Mech::rsa_aes(256),
+                    rsa.private,
+                    wrapped,
+                    &secret_again(None),
+                )
+            };
+            for len in [255, 256, 264, wrapped.len() - 1] {
+                unwrap(&wrapped[..len]).refused(CKR_WRAPPED_KEY_LEN_RANGE);
+            }
+            unwrap(&wrapped[..wrapped.len() - 8]).refused(CKR_WRAPPED_KEY_INVALID);
+        }
+    });
+}
+
+/// A wrong PKCS #1 padding is no other answer than a right one of another length (Bleichenbacher 1998).
 #[test]
 fn pkcs1_tells_nothing_of_its_padding() {
     isolated_on(&[SOFTWARE], |world| {

@@ -317,10 +317,20 @@ impl Session {
                     .and_then(|text| unpadded(SEMIBLOCK, &text))
             }
             (Plan::RsaAesKeyWrap, Parameter::RsaAesKeyWrap { len, scheme }) => {
-                let (once, rest) = wrapped.split_at_checked(kek.size().1).ok_or_else(|| {
-                    Error::new(CKR_WRAPPED_KEY_LEN_RANGE, "shorter than the RSA modulus")
-                })?;
-                // Which of the two parts is wrong is nobody's business.
+                // Which of the two parts is wrong is nobody's business: a length is refused before
+                // the first is opened.
+                let has_length = |rest: &[u8]| {
+                    rest.len() >= 2 * SEMIBLOCK && rest.len().is_multiple_of(SEMIBLOCK)
+                };
+                let (once, rest) = wrapped
+                    .split_at_checked(kek.size().1)
+                    .filter(|(_, rest)| has_length(rest))
+                    .ok_or_else(|| {
+                        Error::new(
+                            CKR_WRAPPED_KEY_LEN_RANGE,
+                            "no length that CKM_RSA_AES_KEY_WRAP makes for this key",
+                        )
+                    })?;
                 let unwrap = |once: Secret| match once.len() == *len {
                     true => engine::key_unwrap(true, &once, None, rest),
                     false => Err(Error::new(CKR_WRAPPED_KEY_INVALID, "")),

@@ -159,6 +159,16 @@ unsafe fn fields(
     if of(CK_SP800_108_DKM_LENGTH) > 1 {
         return Err(invalid("there is more than one length"));
     }
+    // It is taken in for each segment anew.
+    let bytes = parts
+        .iter()
+        .filter(|part| part.type_ == CK_SP800_108_BYTE_ARRAY)
+        .fold(0, |sum: CK_ULONG, part| sum.saturating_add(part.ulValueLen));
+    if bytes > LONGEST {
+        return Err(invalid(format!(
+            "the input has {bytes} bytes, more than {LONGEST}"
+        )));
+    }
     parts
         .iter()
         .map(|part| {
