@@ -201,6 +201,18 @@ macro_rules! mechanisms {
             parameter: ParameterForm::$parameter,
             plan: $plan,
         }),*];
+
+        /// The row of a mechanism, whether or not a token offers it. Every Init asks: the compiler makes
+        /// a search tree of it.
+        pub fn row(kind: CK_MECHANISM_TYPE) -> Option<&'static Mechanism> {
+            #[allow(non_camel_case_types)]
+            enum Place { $($kind),* }
+            let place = match kind {
+                $($kind => Place::$kind,)*
+                _ => return Option::None,
+            };
+            MECHANISMS.get(place as usize)
+        }
     };
 }
 
@@ -344,11 +356,6 @@ mechanisms! {
     CKM_SHA3_256,                [], NO_KEY, CKF_DIGEST, None, Digest(Sha3_256);
     CKM_SHA3_384,                [], NO_KEY, CKF_DIGEST, None, Digest(Sha3_384);
     CKM_SHA3_512,                [], NO_KEY, CKF_DIGEST, None, Digest(Sha3_512);
-}
-
-/// The row of a mechanism, whether or not a token offers it.
-pub fn row(kind: CK_MECHANISM_TYPE) -> Option<&'static Mechanism> {
-    MECHANISMS.iter().find(|row| row.kind == kind)
 }
 
 /// The row of a mechanism that serves `function` (one CKF_ flag). `CKR_MECHANISM_INVALID`.
