@@ -14,26 +14,11 @@
 
 mod common;
 
-use common::names::FUNCTIONS;
+use common::names::{FUNCTIONS, Function};
 use common::*;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
 use std::collections::BTreeMap;
-
-type Function = unsafe extern "C" fn(
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-    usize,
-) -> CK_RV;
 
 /// Values that are no length, no handle and no flag set.
 const WILD: [usize; 2] = [1 << 63, usize::MAX];

@@ -11,7 +11,7 @@
 
 mod common;
 
-use common::names::FUNCTIONS;
+use common::names::{FUNCTIONS, Function};
 use common::*;
 use std::collections::BTreeSet;
 use std::ffi::{CStr, CString, c_char, c_void};
@@ -332,20 +332,6 @@ fn the_list_of_functions_is_true() {
         assert!(root.join("tests").join(row[2]).is_file(), "{row:?}");
     }
     isolated_on(&[SOFTWARE], |world| {
-        type Function = unsafe extern "C" fn(
-            usize,
-            usize,
-            usize,
-            usize,
-            usize,
-            usize,
-            usize,
-            usize,
-            usize,
-            usize,
-            usize,
-            usize,
-        ) -> CK_RV;
         let token = world.token();
         let table: *const c_void = std::ptr::from_ref(token.module.v32()).cast();
         for (entry, row) in entries(table, FUNCTIONS.len()).into_iter().zip(&rows) {

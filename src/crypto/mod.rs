@@ -383,6 +383,21 @@ impl PublicParts {
     }
 }
 
+/// The two parts of `ciphertext ‖ tag`. `CKR_ENCRYPTED_DATA_LEN_RANGE`.
+fn split_tag(input: &[u8], tag_len: usize) -> Result<(&[u8], &[u8])> {
+    match input
+        .len()
+        .checked_sub(tag_len)
+        .and_then(|len| input.split_at_checked(len))
+    {
+        Some(parts) => Ok(parts),
+        None => fail!(
+            CKR_ENCRYPTED_DATA_LEN_RANGE,
+            "the ciphertext of an AEAD is no shorter than its tag"
+        ),
+    }
+}
+
 /// Removes leading zeros, so that one integer has one form.
 pub fn trim(integer: &[u8]) -> &[u8] {
     let zeros = integer.iter().take_while(|b| **b == 0).count();

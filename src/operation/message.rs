@@ -30,6 +30,18 @@ pub struct Process<T> {
     current: Option<T>,
 }
 
+impl<T> Process<T> {
+    fn new(slot: &Slot, row: Mechanism, parameter: Parameter, key: Arc<Object>) -> Self {
+        Self {
+            guard: Guard::new(slot, &key),
+            row,
+            parameter,
+            key,
+            current: None,
+        }
+    }
+}
+
 /// C_MessageSignInit to C_MessageSignFinal.
 pub type Signing = Process<Making>;
 /// C_MessageVerifyInit to C_MessageVerifyFinal.
@@ -94,6 +106,13 @@ fn within<'a, P: Messages>(active: &'a mut Option<P>, slot: &Slot) -> Result<&'a
     Ok(process)
 }
 
+/// Ends the message in parts, where one is under way.
+fn forget_message<P: Messages>(active: &mut Option<P>) {
+    if let Some(process) = active {
+        *process.current() = None;
+    }
+}
+
 /// C_Message…Final.
 fn end<P: Messages>(active: &mut Option<P>, slot: &Slot) -> Result<()> {
     between(active, slot)?;
@@ -118,22 +137,10 @@ impl Session {
     fn end_message(&self, function: CK_FLAGS) {
         let mut operations = self.operations();
         match function {
-            CKF_MESSAGE_SIGN => drop(operations.message_sign.as_mut().map(|p| p.current.take())),
-            CKF_MESSAGE_VERIFY => {
-                drop(operations.message_verify.as_mut().map(|p| p.current.take()))
-            }
-            CKF_MESSAGE_ENCRYPT => drop(
-                operations
-                    .message_encrypt
-                    .as_mut()
-                    .map(|p| p.current().take()),
-            ),
-            _ => drop(
-                operations
-                    .message_decrypt
-                    .as_mut()
-                    .map(|p| p.current().take()),
-            ),
+            CKF_MESSAGE_SIGN => forget_message(&mut operations.message_sign),
+            CKF_MESSAGE_VERIFY => forget_message(&mut operations.message_verify),
+            CKF_MESSAGE_ENCRYPT => forget_message(&mut operations.message_encrypt),
+            _ => forget_message(&mut operations.message_decrypt),
         }
     }
 
@@ -156,13 +163,7 @@ impl Session {
         let mut operations = self.operations();
         none_active(&operations.message_sign)?;
         let (row, key) = self.key_for(CKF_MESSAGE_SIGN, CKA_SIGN, mechanism, key)?;
-        let process: Signing = Process {
-            guard: Guard::new(&self.slot, &key),
-            row,
-            parameter,
-            key,
-            current: None,
-        };
+        let process = Signing::new(&self.slot, row, parameter, key);
         // What cannot be begun is refused here, not at the first message.
         process.start(self)?;
         operations.message_sign = Some(process);
@@ -230,13 +231,7 @@ impl Session {
         let mut operations = self.operations();
         none_active(&operations.message_verify)?;
         let (row, key) = self.key_for(CKF_MESSAGE_VERIFY, CKA_VERIFY, mechanism, key)?;
-        let process: Verifying = Process {
-            guard: Guard::new(&self.slot, &key),
-            row,
-            parameter,
-            key,
-            current: None,
-        };
+        let process = Verifying::new(&self.slot, row, parameter, key);
         process.start(self)?;
         operations.message_verify = Some(process);
         Ok(())

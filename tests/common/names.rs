@@ -1,5 +1,7 @@
 //! The standard's functions, in the order of its tables.
 
+use cryptoki_sys::CK_RV;
+
 /// All functions of 3.2; the 3.0 table has the first 92, the 2.40 table the first 68.
 pub const FUNCTIONS: &[&str] = &[
     "C_Initialize",
@@ -107,3 +109,19 @@ pub const FUNCTIONS: &[&str] = &[
     "C_WrapKeyAuthenticated",
     "C_UnwrapKeyAuthenticated",
 ];
+
+/// Any function of the tables, with as many arguments as the longest has: what is too many is not read.
+pub type Function = unsafe extern "C" fn(
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+    usize,
+) -> CK_RV;

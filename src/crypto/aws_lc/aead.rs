@@ -1,5 +1,6 @@
 //! Ciphers with authentication, in one call: AES-GCM, AES-CCM and ChaCha20-Poly1305.
 
+use super::super::split_tag;
 use super::ffi::{self, AeadState, CipherState, check, refused};
 use super::internal;
 use super::symmetric::key_size;
@@ -7,8 +8,8 @@ use crate::error::{Result, fail};
 use crate::memory::{self, Secret};
 use aws_lc_sys as c;
 use cryptoki_sys::{
-    CK_RV, CKR_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE,
-    CKR_GENERAL_ERROR, CKR_KEY_SIZE_RANGE, CKR_MECHANISM_PARAM_INVALID,
+    CK_RV, CKR_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_INVALID, CKR_GENERAL_ERROR, CKR_KEY_SIZE_RANGE,
+    CKR_MECHANISM_PARAM_INVALID,
 };
 use std::ffi::c_int;
 use std::ptr;
@@ -167,20 +168,6 @@ fn open(state: &AeadState, iv: &[u8], aad: &[u8], tag_len: usize, input: &[u8]) 
         "the tag of an AEAD does not hold",
     )?;
     Ok(plaintext)
-}
-
-fn split_tag(input: &[u8], tag_len: usize) -> Result<(&[u8], &[u8])> {
-    match input
-        .len()
-        .checked_sub(tag_len)
-        .and_then(|len| input.split_at_checked(len))
-    {
-        Some(parts) => Ok(parts),
-        None => fail!(
-            CKR_ENCRYPTED_DATA_LEN_RANGE,
-            "the ciphertext of an AEAD is no shorter than its tag"
-        ),
-    }
 }
 
 /// Encrypts with AES-CCM (SP 800-38C): `ciphertext ‖ tag`.

@@ -1,6 +1,7 @@
 //! Ciphers with authentication, in one call: AES-GCM (SP 800-38D), AES-CCM (SP 800-38C) and
 //! ChaCha20-Poly1305 (RFC 8439).
 
+use super::super::split_tag;
 use super::cipher::{Aes, Block, Step, stream, with_key};
 use crate::error::{Error, Result, fail};
 use crate::memory::{self, Secret};
@@ -12,8 +13,8 @@ use chacha20poly1305::ChaCha20Poly1305;
 use cipher::array::{Array, ArraySize};
 use cipher::{KeyInit, KeyIvInit, StreamCipher};
 use cryptoki_sys::{
-    CKR_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE,
-    CKR_GENERAL_ERROR, CKR_KEY_SIZE_RANGE, CKR_MECHANISM_PARAM_INVALID,
+    CKR_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_INVALID, CKR_GENERAL_ERROR, CKR_KEY_SIZE_RANGE,
+    CKR_MECHANISM_PARAM_INVALID,
 };
 use ghash::{GHash, universal_hash::UniversalHash};
 use subtle::ConstantTimeEq;
@@ -139,20 +140,6 @@ fn room_for(plaintext: &[u8], tag_len: usize) -> Result<Vec<u8>> {
     let mut sealed = memory::buffer(plaintext.len().saturating_add(tag_len))?;
     sealed.extend_from_slice(plaintext);
     Ok(sealed)
-}
-
-fn split_tag(input: &[u8], tag_len: usize) -> Result<(&[u8], &[u8])> {
-    match input
-        .len()
-        .checked_sub(tag_len)
-        .and_then(|len| input.split_at_checked(len))
-    {
-        Some(parts) => Ok(parts),
-        None => fail!(
-            CKR_ENCRYPTED_DATA_LEN_RANGE,
-            "the ciphertext of an AEAD is no shorter than its tag"
-        ),
-    }
 }
 
 /// `ciphertext ‖ tag` by an AEAD of the crates.

@@ -171,10 +171,12 @@ impl Keeper for TpmKeeper {
             | Plan::HashMlDsa(_)
             | Plan::MlKemPair
             | Plan::MlKem => None,
-            Plan::SecretKey | Plan::Digest(_) | Plan::Hmac(_) | Plan::Cipher { .. } | Plan::Gcm => {
-                Some(*row)
-            }
-            Plan::Cmac
+            Plan::SecretKey
+            | Plan::Digest(_)
+            | Plan::Hmac(_)
+            | Plan::Cipher { .. }
+            | Plan::Gcm
+            | Plan::Cmac
             | Plan::Ccm
             | Plan::ChaCha20Poly1305
             | Plan::KeyWrap { .. }
