@@ -197,7 +197,11 @@ fn brought() {
             let key = session.create(&public).unwrap();
             assert_eq!(session.get(key, CKA_PUBLIC_KEY_INFO).unwrap(), info);
             let mut tampered = value.clone();
-            tampered[set.lengths[1] - 40] ^= 1;
+            let hash_of_public = match set.key_type {
+                CKK_ML_DSA => 64,              // tr (FIPS 204, algorithm 24)
+                _ => set.lengths[1] - 32 - 32, // before z (FIPS 203, algorithm 16)
+            };
+            tampered[hash_of_public] ^= 1;
             for (name, template, rv) in [
                 ("neither", import.clone(), CKR_TEMPLATE_INCOMPLETE),
                 (
