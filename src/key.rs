@@ -115,6 +115,31 @@ pub(crate) fn point_of(value: &[u8], bare_len: usize) -> Result<Vec<u8>> {
     )
 }
 
+/// The public key of another who agrees with the owner of `own`: a bare point, or one in a DER OCTET
+/// STRING, uncompressed and on the curve. `CKR_ATTRIBUTE_VALUE_INVALID`, `CKR_KEY_TYPE_INCONSISTENT`.
+pub(crate) fn peer_point(own: &Attributes, given: &[u8]) -> Result<Vec<u8>> {
+    let (theirs, point) = match public_parts(own)? {
+        PublicParts::Ec { curve, point } => {
+            let given = point_of(given, point.len())?;
+            let point = given.clone();
+            (PublicParts::Ec { curve, point }, given)
+        }
+        // "In little endian order as defined in RFC 7748"; some clients wrap it all the same.
+        PublicParts::X25519(point) => {
+            let point = point_of(given, point.len())?;
+            (PublicParts::X25519(point.clone()), point)
+        }
+        _ => {
+            return fail!(
+                CKR_KEY_TYPE_INCONSISTENT,
+                "this type of key agrees on no secrets"
+            );
+        }
+    };
+    engine::PublicKey::from_parts(&theirs)?;
+    Ok(point)
+}
+
 fn needed(attributes: &Attributes, attribute: CK_ATTRIBUTE_TYPE) -> Result<&[u8]> {
     attributes.get(attribute).ok_or_else(|| {
         Error::new(
@@ -205,7 +230,8 @@ pub fn public_attributes(public: &PublicParts) -> Result<Attributes> {
     Ok(attributes)
 }
 
-fn octet_string(bytes: &[u8]) -> Result<Vec<u8>> {
+/// DER OCTET STRING.
+pub(crate) fn octet_string(bytes: &[u8]) -> Result<Vec<u8>> {
     OctetStringRef::new(bytes)
         .and_then(|s| s.to_der())
         .map_err(encoding)

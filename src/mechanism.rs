@@ -100,6 +100,11 @@ pub enum Plan {
     KeyWrapPkcs7,
     /// A key that is made for one use, under RSAES-OAEP, and under it what is wrapped (KWP).
     RsaAesKeyWrap,
+    /// A key that is agreed on with a pair made for one use, and under it what is wrapped (KWP).
+    EcdhAesKeyWrap {
+        /// The public half of that pair stands before it as a DER OCTET STRING.
+        der: bool,
+    },
     /// ECDH.
     Ecdh,
     /// HKDF, to a key.
@@ -260,6 +265,9 @@ mechanisms! {
     CKM_EC_EDWARDS_KEY_PAIR_GEN, [CKK_EC_EDWARDS], ED_BITS, PAIR | EC, None, EdwardsPair;
     CKM_EDDSA,                   [CKK_EC_EDWARDS], ED_BITS, SIGN | EC, EdDsa, Plan::EdDsa;
     CKM_EC_MONTGOMERY_KEY_PAIR_GEN, [CKK_EC_MONTGOMERY], ED_BITS, PAIR | EC, None, MontgomeryPair;
+    CKM_ECDH_AES_KEY_WRAP,       [CKK_EC CKK_EC_MONTGOMERY], AGREE_BITS, WRAP | EC, EcdhAesKeyWrap, Plan::EcdhAesKeyWrap { der: false };
+    CKM_ECDH_COF_AES_KEY_WRAP,   [CKK_EC], EC_BITS, WRAP | EC, EcdhAesKeyWrap, Plan::EcdhAesKeyWrap { der: true };
+    CKM_ECDH_X_AES_KEY_WRAP,     [CKK_EC_MONTGOMERY], ED_BITS, WRAP | EC, EcdhAesKeyWrap, Plan::EcdhAesKeyWrap { der: false };
     // Lattices: ML-DSA (FIPS 204) and ML-KEM (FIPS 203).
     CKM_ML_DSA_KEY_PAIR_GEN,     [CKK_ML_DSA], ML_DSA_BYTES, PAIR, None, MlDsaPair;
     CKM_ML_DSA,                  [CKK_ML_DSA], ML_DSA_BYTES, SIGN, SignContext, Plan::MlDsa;

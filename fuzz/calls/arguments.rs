@@ -392,6 +392,15 @@ impl<'t> Arguments<'t> {
                 let oaep = self.parameter(ParameterForm::Oaep, input);
                 vec![small(input, 256), self.behind(oaep)]
             }
+            ParameterForm::EcdhAesKeyWrap => {
+                let [at, len] = self.data(input);
+                vec![
+                    small(input, 256),
+                    small(input, CKD_SHA256_KDF as usize),
+                    len,
+                    at,
+                ]
+            }
             ParameterForm::Oaep => {
                 let (hash, mask) = (*input.one_of(&hashes), *input.one_of(&masks));
                 let [at, len] = self.data(input);

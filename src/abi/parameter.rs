@@ -111,6 +111,7 @@ impl Given {
                 ParameterForm::WrapIv => Ok(Parameter::Iv(self.read::<[u8; 8]>()?.to_vec())),
                 ParameterForm::PaddedWrapIv => Ok(Parameter::Iv(self.read::<[u8; 4]>()?.to_vec())),
                 ParameterForm::RsaAesKeyWrap => rsa_aes(self.read()?),
+                ParameterForm::EcdhAesKeyWrap => derivation::ecdh_aes(self.read()?),
                 ParameterForm::EdDsa if self.is_absent() => Ok(Parameter::None),
                 ParameterForm::EdDsa => eddsa(self.read()?),
                 ParameterForm::SignContext if self.is_absent() => Ok(Parameter::None),
@@ -193,12 +194,18 @@ fn pss(given: CK_RSA_PKCS_PSS_PARAMS) -> Result<Parameter> {
     Ok(Parameter::Pss { hash, mgf, salt })
 }
 
+/// Length in bytes of a key made for one use (ulAESKeyBits).
+fn aes_key_len(bits: CK_ULONG) -> Result<usize> {
+    match bits {
+        128 | 192 | 256 => Ok(bits as usize / 8),
+        _ => Err(invalid("ulAESKeyBits is not 128, 192 or 256")),
+    }
+}
+
 /// # Safety
 /// The parameters of OAEP and what they point to are readable.
 unsafe fn rsa_aes(given: CK_RSA_AES_KEY_WRAP_PARAMS) -> Result<Parameter> {
-    if !matches!(given.ulAESKeyBits, 128 | 192 | 256) {
-        return Err(invalid("ulAESKeyBits is not 128, 192 or 256"));
-    }
+    let len = aes_key_len(given.ulAESKeyBits)?;
     let pointer = given.pOAEPParams;
     // SAFETY: the caller's word; the structure is looked up first.
     let read = input::check_nested(pointer, 1).and_then(|_| unsafe { input::structure(pointer) });
@@ -206,7 +213,7 @@ unsafe fn rsa_aes(given: CK_RSA_AES_KEY_WRAP_PARAMS) -> Result<Parameter> {
     // SAFETY: the caller's word.
     match unsafe { oaep(read) }? {
         Parameter::Oaep { hash, mgf, label } => Ok(Parameter::RsaAesKeyWrap {
-            len: given.ulAESKeyBits as usize / 8,
+            len,
             scheme: CryptScheme::RsaOaep { hash, mgf, label },
         }),
         _ => Err(invalid("pOAEPParams are no parameters of OAEP")),

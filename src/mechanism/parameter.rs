@@ -33,6 +33,8 @@ pub enum ParameterForm {
     PaddedWrapIv,
     /// CK_RSA_AES_KEY_WRAP_PARAMS.
     RsaAesKeyWrap,
+    /// CK_ECDH_AES_KEY_WRAP_PARAMS.
+    EcdhAesKeyWrap,
     /// CK_EDDSA_PARAMS or nothing.
     EdDsa,
     /// CK_SIGN_ADDITIONAL_CONTEXT or nothing.
@@ -126,6 +128,15 @@ pub enum Parameter {
         len: usize,
         /// How RSA encrypts it.
         scheme: CryptScheme,
+    },
+    /// CK_ECDH_AES_KEY_WRAP_PARAMS.
+    EcdhAesKeyWrap {
+        /// Length of the key that is agreed on, in bytes.
+        len: usize,
+        /// What is done with the secret.
+        kdf: EcKdf,
+        /// What both sides know besides.
+        shared: Vec<u8>,
     },
     /// CK_EDDSA_PARAMS.
     EdDsa {

@@ -5,7 +5,7 @@ use super::{Guard, afford_object, check_allowed, check_usage};
 use crate::attribute::{self, Attributes, Birth, Built, Template};
 use crate::complete::{complete_secret, note_derivation};
 use crate::crypto::kdf::{self, EcKdf, Piece};
-use crate::crypto::{CipherMode, Direction, PublicParts, engine};
+use crate::crypto::{CipherMode, Direction, engine};
 use crate::error::{Error, Result, fail};
 use crate::key;
 use crate::mechanism::{self, Mechanism, Parameter, Plan, PrfField, Salt};
@@ -484,25 +484,9 @@ fn prf_for(kind: CK_MECHANISM_TYPE, origin: &Origin) -> Result<kdf::Prf> {
     }
 }
 
-/// The peer's public key as the base key takes it: a bare point, or one in a DER OCTET STRING
-/// (6.3.16), uncompressed and on the curve. `CKR_MECHANISM_PARAM_INVALID`.
+/// The peer's public key as the base key takes it (6.3.16). `CKR_MECHANISM_PARAM_INVALID`.
 fn peer_of(base: &Attributes, given: &[u8]) -> Result<Vec<u8>> {
-    let parts = match key::public_parts(base)? {
-        PublicParts::Ec { curve, .. } => {
-            key::point_of(given, 2 * curve.len() + 1).map(|point| PublicParts::Ec { curve, point })
-        }
-        // "In little endian order as defined in RFC 7748"; some clients wrap it all the same.
-        PublicParts::X25519(own) => key::point_of(given, own.len()).map(PublicParts::X25519),
-        _ => Err(wrong_parameter()),
-    };
-    let checked = parts.and_then(|parts| {
-        engine::PublicKey::from_parts(&parts)?;
-        match parts {
-            PublicParts::Ec { point, .. } | PublicParts::X25519(point) => Ok(point),
-            _ => Err(wrong_parameter()),
-        }
-    });
-    checked.map_err(|error| match error.rv() {
+    key::peer_point(base, given).map_err(|error| match error.rv() {
         CKR_ATTRIBUTE_VALUE_INVALID => Error::new(
             CKR_MECHANISM_PARAM_INVALID,
             "pPublicData is not an uncompressed point of the key's curve",

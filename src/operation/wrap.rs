@@ -16,8 +16,11 @@ use crate::object::Object;
 use crate::session::Session;
 use crate::token::NewObject;
 use cryptoki_sys::*;
+use ecdh::Agreement;
 use std::sync::Arc;
 use zeroize::Zeroizing;
+
+mod ecdh;
 
 const BLOCK: usize = 16;
 /// The unit of AES Key Wrap.
@@ -225,6 +228,9 @@ impl Session {
                     sealed
                 })
             }
+            (plan @ Plan::EcdhAesKeyWrap { .. }, parameter) => Agreement::of(plan, parameter)
+                .ok_or_else(|| cannot(row))
+                .and_then(|agreement| agreement.seal(kek, material)),
             (plan, parameter) => match How::new(plan, parameter.clone()) {
                 Some(cipher) => {
                     Whole::new(Direction::Encrypt, kek.secret_key(token)?, cipher).seal(material)
@@ -344,6 +350,9 @@ impl Session {
                     _ => error,
                 })
             }
+            (plan @ Plan::EcdhAesKeyWrap { .. }, parameter) => Agreement::of(plan, parameter)
+                .ok_or_else(|| cannot(row))
+                .and_then(|agreement| agreement.open(kek, token, wrapped)),
             (plan, parameter) => match How::new(plan, parameter.clone()) {
                 Some(cipher) => {
                     Whole::new(Direction::Decrypt, kek.secret_key(token)?, cipher).open(wrapped)
@@ -407,6 +416,10 @@ fn wrapped_len(row: &Mechanism, how: &Wrapping, kek: &Object, len: usize) -> Res
         (Plan::KeyWrap { .. }, _) => Ok(len.next_multiple_of(SEMIBLOCK) + SEMIBLOCK),
         (Plan::KeyWrapPkcs7, _) => Ok(len - len % SEMIBLOCK + 2 * SEMIBLOCK),
         (Plan::RsaAesKeyWrap, _) => Ok(kek.size().1 + len.next_multiple_of(SEMIBLOCK) + SEMIBLOCK),
+        (Plan::EcdhAesKeyWrap { der }, _) => {
+            let point = ecdh::point_len(der, kek.attributes())?;
+            Ok(point + len.next_multiple_of(SEMIBLOCK) + SEMIBLOCK)
+        }
         _ => Ok(kek.size().1),
     }
 }

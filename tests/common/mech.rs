@@ -240,6 +240,23 @@ impl Mech {
         Self::structure(CKM_ECDH1_DERIVE, parameters, vec![shared, peer])
     }
 
+    /// CKM_ECDH_AES_KEY_WRAP, CKM_ECDH_COF_AES_KEY_WRAP, CKM_ECDH_X_AES_KEY_WRAP.
+    pub fn ecdh_aes(
+        kind: CK_MECHANISM_TYPE,
+        bits: CK_ULONG,
+        kdf: CK_EC_KDF_TYPE,
+        shared: &[u8],
+    ) -> Self {
+        let shared = shared.to_vec();
+        let parameters = CK_ECDH_AES_KEY_WRAP_PARAMS {
+            ulAESKeyBits: bits,
+            kdf,
+            ulSharedDataLen: shared.len() as CK_ULONG,
+            pSharedData: pointer(&shared),
+        };
+        Self::structure(kind, parameters, vec![shared])
+    }
+
     /// HKDF with SHA-256: with a salt where it extracts, with info where it expands.
     pub fn hkdf(kind: CK_MECHANISM_TYPE, salt: Option<&[u8]>, info: Option<&[u8]>) -> Self {
         let [given, other] = [salt, info].map(|part| part.unwrap_or_default().to_vec());

@@ -143,6 +143,7 @@ fn name_hash_and_parameter_agree() {
             Plan::HashMlDsa(None) => ParameterForm::HashSignContext,
             Plan::KeyWrapPkcs7 => ParameterForm::WrapIv,
             Plan::RsaAesKeyWrap => ParameterForm::RsaAesKeyWrap,
+            Plan::EcdhAesKeyWrap { .. } => ParameterForm::EcdhAesKeyWrap,
             Plan::Ecdh => ParameterForm::Ecdh,
             Plan::Hkdf | Plan::HkdfData => ParameterForm::Hkdf,
             Plan::Sp800108(kdf::Mode::Feedback) => ParameterForm::Sp800108Feedback,

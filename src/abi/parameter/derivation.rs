@@ -1,6 +1,6 @@
 //! Parameters of derivations.
 
-use super::{Given, invalid, nested};
+use super::{Given, aes_key_len, invalid, nested};
 use crate::abi::input;
 use crate::attribute::Template;
 use crate::crypto::kdf::{EcKdf, Format};
@@ -23,15 +23,37 @@ const LOWEST_ADDRESS: CK_ULONG = 1 << 16;
 /// # Safety
 /// What the structure points to is readable.
 pub(super) unsafe fn ecdh(given: CK_ECDH1_DERIVE_PARAMS) -> Result<Parameter> {
-    let kdf = mechanism::ec_kdf_of(given.kdf).ok_or_else(|| invalid("kdf is not known"))?;
-    if kdf == EcKdf::Null && given.ulSharedDataLen != 0 {
-        return Err(invalid("CKD_NULL takes no shared data"));
-    }
     // SAFETY: the caller's word.
-    let shared = unsafe { nested(given.pSharedData, given.ulSharedDataLen, LONGEST) }?;
+    let (kdf, shared) =
+        unsafe { kdf_and_shared(given.kdf, given.pSharedData, given.ulSharedDataLen) }?;
     // SAFETY: the caller's word.
     let peer = unsafe { nested(given.pPublicData, given.ulPublicDataLen, LONGEST_POINT) }?;
     Ok(Parameter::Ecdh { kdf, shared, peer })
+}
+
+/// # Safety
+/// What the structure points to is readable.
+pub(super) unsafe fn ecdh_aes(given: CK_ECDH_AES_KEY_WRAP_PARAMS) -> Result<Parameter> {
+    let len = aes_key_len(given.ulAESKeyBits)?;
+    // SAFETY: the caller's word.
+    let (kdf, shared) =
+        unsafe { kdf_and_shared(given.kdf, given.pSharedData, given.ulSharedDataLen) }?;
+    Ok(Parameter::EcdhAesKeyWrap { len, kdf, shared })
+}
+
+/// # Safety
+/// The shared data are readable.
+unsafe fn kdf_and_shared(
+    kdf: CK_EC_KDF_TYPE,
+    shared: *const CK_BYTE,
+    len: CK_ULONG,
+) -> Result<(EcKdf, Vec<u8>)> {
+    let kdf = mechanism::ec_kdf_of(kdf).ok_or_else(|| invalid("kdf is not known"))?;
+    if kdf == EcKdf::Null && len != 0 {
+        return Err(invalid("CKD_NULL takes no shared data"));
+    }
+    // SAFETY: the caller's word.
+    Ok((kdf, unsafe { nested(shared, len, LONGEST) }?))
 }
 
 /// # Safety

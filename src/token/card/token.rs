@@ -207,6 +207,7 @@ impl Token for CardToken {
                 | Plan::EcPair
                 | Plan::Ecdsa(_)
                 | Plan::Ecdh
+                | Plan::EcdhAesKeyWrap { .. }
                 | Plan::EdwardsPair
                 | Plan::EdDsa
         );

@@ -155,7 +155,9 @@ impl Keeper for TpmKeeper {
             | Plan::RsaOaep
             | Plan::RsaAesKeyWrap
             | Plan::RsaRaw => in_chip(SMALLEST_RSA_BITS, abilities.rsa_bits),
-            Plan::EcPair | Plan::Ecdsa(_) | Plan::Ecdh => {
+            // Of X25519.
+            Plan::EcdhAesKeyWrap { .. } if !row.key_types.contains(&CKK_EC) => None,
+            Plan::EcPair | Plan::Ecdsa(_) | Plan::Ecdh | Plan::EcdhAesKeyWrap { .. } => {
                 let largest = if abilities.p384 {
                     Curve::P384
                 } else {
