@@ -23,6 +23,7 @@ pub mod bus;
 pub mod card;
 pub mod device;
 pub mod emulator;
+pub mod exhausted;
 pub mod hpki;
 pub mod jpki;
 pub mod keys;
