@@ -427,6 +427,32 @@ fn bad_parameters_are_refused() {
     });
 }
 
+/// CKM_HASH_ML_DSA takes a digest: "single-part operations only".
+#[test]
+fn a_digest_comes_in_one_piece() {
+    isolated_on(&[SOFTWARE], |world| {
+        let session = world.token().user();
+        let pair = ML_DSA[0].pair(session, &Template::new());
+        let mechanism = || with_hash(CKM_SHA256, b"");
+        let signature = session.sign(mechanism(), pair.private, &[1; 32]).unwrap();
+        session.sign_init(mechanism(), pair.private).unwrap();
+        session
+            .sign_update(&[1; 16])
+            .refused(CKR_OPERATION_NOT_INITIALIZED);
+        session.sign_final().refused(CKR_OPERATION_NOT_INITIALIZED);
+        session.verify_init(mechanism(), pair.public).unwrap();
+        session
+            .verify_update(&[1; 16])
+            .refused(CKR_OPERATION_NOT_INITIALIZED);
+        session
+            .verify_final(&signature)
+            .refused(CKR_OPERATION_NOT_INITIALIZED);
+        session
+            .verify(mechanism(), pair.public, &[1; 32], &signature)
+            .unwrap();
+    });
+}
+
 #[test]
 fn mechanisms() {
     isolated(|world| {

@@ -29,6 +29,8 @@ enum Message {
     DigestInfo(Hash, engine::Digest),
     /// Signed as it is.
     Whole(Vec<u8>),
+    /// A digest, signed as it is and in no parts (CKM_HASH_ML_DSA: "single-part operations only").
+    Digested,
     /// Signed as an integer of so many bytes (CKM_RSA_X_509).
     Integer(usize, Vec<u8>),
     /// The MAC is the signature.
@@ -70,6 +72,12 @@ impl Message {
             Message::Digest(state) | Message::DigestInfo(_, state) => state.update(data),
             Message::Mac(mac) => mac.update(data),
             Message::Whole(collected) | Message::Integer(_, collected) => collect(collected, data)?,
+            Message::Digested => {
+                return fail!(
+                    CKR_OPERATION_NOT_INITIALIZED,
+                    "this mechanism takes its digest in one piece, by C_Sign or C_Verify"
+                );
+            }
         }
         Ok(())
     }
@@ -79,12 +87,14 @@ impl Message {
         match self {
             // A message in one piece is not copied.
             Message::Whole(collected) if collected.is_empty() => return Ok(Cow::Borrowed(data)),
+            Message::Digested => return Ok(Cow::Borrowed(data)),
             _ => self.update(data)?,
         }
         Ok(Cow::Owned(match self {
             Message::Digest(state) => state.finish(),
             Message::DigestInfo(hash, state) => pkcs1::digest_info(hash, &state.finish()),
             Message::Whole(collected) => collected,
+            Message::Digested => Vec::new(),
             Message::Integer(len, collected) => {
                 if collected.len() > len {
                     return fail!(
@@ -146,7 +156,7 @@ fn plan(
             (Message::new(Some(hash))?, ml_dsa(Some(hash), parameter))
         }
         (Plan::HashMlDsa(None), parameter @ Parameter::SignContext { hash, .. }) => {
-            (Message::new(None)?, ml_dsa(*hash, parameter))
+            (Message::Digested, ml_dsa(*hash, parameter))
         }
         (Plan::Hmac(hash), parameter) => {
             let len = mac_len(parameter, hash.len())?;
