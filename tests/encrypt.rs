@@ -534,6 +534,57 @@ fn in_place() {
     });
 }
 
+/// Each piece of plaintext gives as much ciphertext; the tag comes at the end (6.13.3).
+#[test]
+fn gcm_gives_its_ciphertext_piece_by_piece() {
+    isolated(|world| {
+        let token = world.token();
+        let session = token.user();
+        let key = session.aes(32);
+        let text: Vec<u8> = (0..=255).cycle().take(1000).collect();
+        for (iv, aad, tag) in [(12, 0, 128), (12, 20, 96), (60, 16, 120), (1, 3, 128)] {
+            let mechanism = || Mech::gcm(&vec![7; iv], &vec![9; aad], tag);
+            let whole = session.encrypt(mechanism(), key, &text).unwrap();
+            for pieces in [
+                &[1000][..],
+                &[1, 15, 16, 17, 0, 951],
+                &[333, 333, 334],
+                &[5; 200],
+            ] {
+                session.encrypt_init(mechanism(), key).unwrap();
+                let (mut sealed, mut rest) = (Vec::new(), &text[..]);
+                for len in pieces {
+                    let (piece, more) = rest.split_at(*len);
+                    let output = session.encrypt_update(piece).unwrap();
+                    assert_eq!(output.len(), *len);
+                    sealed.extend(output);
+                    rest = more;
+                }
+                let end = session.encrypt_final().unwrap();
+                assert_eq!(end.len(), tag as usize / 8);
+                sealed.extend(end);
+                assert_eq!(sealed, whole, "{pieces:?}");
+            }
+            assert_eq!(session.decrypt(mechanism(), key, &whole).unwrap(), text);
+        }
+        // Two at once, one of them given up.
+        let mechanism = || Mech::gcm(&[1; 12], b"", 128);
+        let other = token.session();
+        session.encrypt_init(mechanism(), key).unwrap();
+        other.encrypt_init(mechanism(), key).unwrap();
+        let one = session.encrypt_update(b"one message").unwrap();
+        assert_eq!(other.encrypt_update(b"one").unwrap(), one[..3]);
+        other
+            .encrypt_init(mechanism(), key)
+            .refused(CKR_OPERATION_ACTIVE);
+        session.cancel(CKF_ENCRYPT);
+        session.encrypt_final().refused(ENDED);
+        other
+            .encrypt_rest(b" message")
+            .refused(CKR_OPERATION_ACTIVE);
+    });
+}
+
 #[test]
 fn the_operation() {
     isolated(|world| {

@@ -12,7 +12,9 @@ pub use lattice::{MlDsaScheme, MlDsaSet, MlKemSet};
 
 use crate::error::{Result, fail};
 use crate::memory::Secret;
-use cryptoki_sys::{CK_RV, CKR_ATTRIBUTE_VALUE_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE};
+use cryptoki_sys::{
+    CK_RV, CKR_ATTRIBUTE_VALUE_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_MECHANISM_PARAM_INVALID,
+};
 
 #[cfg(feature = "aws-lc")]
 pub mod aws_lc;
@@ -381,6 +383,19 @@ impl PublicParts {
             PublicParts::MlKem { set, .. } => set.ciphertext_len(),
         }
     }
+}
+
+/// Refuses what AES-GCM does not take: an IV that has not 1 to 256 bytes (`CK_GCM_PARAMS`), a tag that has
+/// not 12 to 16 (SP 800-38D 5.2.1.2). `CKR_MECHANISM_PARAM_INVALID`.
+fn check_gcm(iv: &[u8], tag_len: usize) -> Result<()> {
+    if (1..=256).contains(&iv.len()) && (12..=16).contains(&tag_len) {
+        return Ok(());
+    }
+    fail!(
+        CKR_MECHANISM_PARAM_INVALID,
+        "AES-GCM takes an IV of 1 to 256 bytes and a tag of 12 to 16, not {} and {tag_len}",
+        iv.len()
+    )
 }
 
 /// The two parts of `ciphertext ‖ tag`. `CKR_ENCRYPTED_DATA_LEN_RANGE`.

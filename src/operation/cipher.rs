@@ -28,6 +28,30 @@ enum Method {
     RsaDecrypt(Arc<dyn PrivateKey>, Rsa),
     Whole(Whole),
     Blocks(Blocks),
+    Sealing(Sealing),
+}
+
+/// An encryption with AES-GCM: its ciphertext goes out as it comes, and the tag at the end. What is
+/// decrypted is kept until the tag holds ([`Whole`]).
+struct Sealing {
+    state: engine::GcmSealing,
+    /// Length of the tag.
+    tag: usize,
+}
+
+impl Sealing {
+    fn update(&mut self, data: &[u8]) -> Result<Vec<u8>> {
+        let mut output = Vec::new();
+        self.state.update(data, &mut output)?;
+        Ok(output)
+    }
+
+    fn finish(mut self, data: &[u8]) -> Result<Vec<u8>> {
+        let mut output = memory::buffer(data.len().saturating_add(self.tag))?;
+        self.state.update(data, &mut output)?;
+        output.extend(self.state.finish()?.iter().take(self.tag));
+        Ok(output)
+    }
 }
 
 /// RSA works in one piece.
@@ -287,6 +311,11 @@ impl Method {
                 let key = key.secret_key(token)?;
                 return Blocks::new(mode, direction, padded, key, &parameter).map(Method::Blocks);
             }
+            (Plan::Gcm, Parameter::Gcm { iv, aad, tag }) if direction == Direction::Encrypt => {
+                let key = key.secret_key(token)?;
+                let state = engine::GcmSealing::new(&key, &iv, &aad, tag)?;
+                return Ok(Method::Sealing(Sealing { state, tag }));
+            }
             (plan, parameter) => {
                 let Some(how) = How::new(plan, parameter) else {
                     return fail!(CKR_MECHANISM_INVALID, "{} does not encrypt", row.name);
@@ -315,6 +344,7 @@ impl Crypting {
                 blocks.check_count(data.len())?;
                 blocks.ready(data.len())
             }
+            Method::Sealing(_) => data.len(),
             _ => 0,
         };
         match room {
@@ -331,6 +361,7 @@ impl Crypting {
         }
         let output = match &mut self.method {
             Method::Blocks(blocks) => blocks.update(data)?,
+            Method::Sealing(sealing) => sealing.update(data)?,
             Method::RsaEncrypt(_, rsa) => {
                 rsa.collect(data, CKR_DATA_LEN_RANGE)?;
                 Vec::new()
@@ -352,6 +383,7 @@ impl Crypting {
     fn finish(self, data: &[u8], room: Room) -> Result<Step<Self>> {
         let (longest, plain) = match &self.method {
             Method::RsaEncrypt(_, rsa) => (rsa.len, None),
+            Method::Sealing(sealing) => (data.len().saturating_add(sealing.tag), None),
             Method::Whole(whole) => {
                 let plain =
                     (room != Room::Query && !whole.tells_len()).then(|| whole.preview(data));
@@ -381,6 +413,7 @@ impl Crypting {
                 }
                 Method::Whole(whole) => whole.run(data),
                 Method::Blocks(blocks) => blocks.finish(data),
+                Method::Sealing(sealing) => sealing.finish(data),
                 Method::RsaDecrypt(key, mut rsa) => {
                     rsa.collect(data, CKR_ENCRYPTED_DATA_LEN_RANGE)?;
                     Ok(key.decrypt(&rsa.scheme, &rsa.collected)?.to_vec())

@@ -5,6 +5,7 @@
 //! its random generator a thread and a fork apart.
 
 mod aead;
+mod ccm_gcm;
 mod ec;
 mod ed25519;
 mod ffi;
@@ -16,7 +17,8 @@ mod rsa;
 mod symmetric;
 mod x25519;
 
-pub use aead::{ccm_open, ccm_seal, chacha_open, chacha_seal, gcm_open, gcm_seal};
+pub use aead::{chacha_open, chacha_seal, gcm_open, gcm_seal};
+pub use ccm_gcm::{GcmSealing, ccm_open, ccm_seal};
 pub use ec::{agree, public_point};
 pub use ed25519::public as ed25519_public;
 pub use hash::{Cmac, Digest, Hmac, digest};

@@ -118,6 +118,45 @@ fn aes_cfb() {
 }
 
 #[test]
+fn aes_gcm_in_pieces() {
+    for key_len in [16, 24, 32] {
+        for (iv_len, aad_len) in [(12, 0), (1, 5), (16, 16), (256, 100)] {
+            for pieces in [&[][..], &[0], &[1, 15, 16, 17], &[7; 30], &[4096, 1, 4096]] {
+                let (key, iv, aad) = (pattern(key_len), pattern(iv_len), pattern(aad_len));
+                let plaintext = pattern(pieces.iter().sum());
+                let sealed = both_give!(engine => {
+                    let mut sealing = engine::GcmSealing::new(&key, &iv, &aad, 16).unwrap();
+                    let (mut sealed, mut at) = (Vec::new(), 0);
+                    for len in pieces {
+                        sealing.update(&plaintext[at..at + len], &mut sealed).unwrap();
+                        at += len;
+                    }
+                    sealed.extend(sealing.finish().unwrap());
+                    sealed
+                });
+                let whole = both_give!(engine => {
+                    engine::gcm_seal(&key, &iv, &aad, 16, &plaintext).unwrap()
+                });
+                assert_eq!(sealed, whole);
+            }
+        }
+    }
+    for (key, iv, tag_len, rv) in [
+        (0, 12, 16, CKR_KEY_SIZE_RANGE),
+        (17, 12, 16, CKR_KEY_SIZE_RANGE),
+        (16, 0, 16, CKR_MECHANISM_PARAM_INVALID),
+        (16, 257, 16, CKR_MECHANISM_PARAM_INVALID),
+        (16, 12, 11, CKR_MECHANISM_PARAM_INVALID),
+        (16, 12, 17, CKR_MECHANISM_PARAM_INVALID),
+    ] {
+        let (key, iv) = (pattern(key), pattern(iv));
+        both_refuse!(rv, engine => {
+            engine::GcmSealing::new(&key, &iv, b"", tag_len).map(drop)
+        });
+    }
+}
+
+#[test]
 fn aes_gcm() {
     for key_len in [16, 24, 32] {
         for iv_len in [1, 8, 12, 16, 60, 256] {
