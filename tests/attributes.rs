@@ -538,5 +538,12 @@ fn usage_binds() {
         session
             .set(key, &Template::new().set(CKA_ALLOWED_MECHANISMS, ""))
             .refused(CKR_ATTRIBUTE_READ_ONLY);
+        // A list without a mechanism allows none.
+        let key = session
+            .create(&aes_template(&[1; 16]).set(CKA_ALLOWED_MECHANISMS, ""))
+            .unwrap();
+        session
+            .encrypt_init(CKM_AES_ECB, key)
+            .refused(CKR_MECHANISM_INVALID);
     });
 }

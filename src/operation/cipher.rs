@@ -1,7 +1,9 @@
 //! Encrypting and decrypting (PKCS#11 5.9, 5.11).
 
 use super::whole::{How, Whole};
-use super::{Answer, Guard, Operations, Room, Step, collect, finish, none_active, with_room};
+use super::{
+    Answer, Guard, Operations, Room, Step, append, collect, finish, none_active, with_room,
+};
 use crate::crypto::{CipherMode, CryptScheme, Direction, engine, left_pad};
 use crate::error::{Error, Result, fail};
 use crate::mechanism::{Mechanism, Parameter, Plan};
@@ -188,7 +190,7 @@ impl Blocks {
     fn update(&mut self, data: &[u8]) -> Result<Vec<u8>> {
         let ready = self.ready(data.len());
         let mut output = std::mem::take(&mut *self.pending);
-        collect(&mut output, data)?;
+        append(&mut output, data)?;
         *self.pending = output.split_off(ready);
         if self.unpads()
             && let Some(last) = output.last_chunk::<BLOCK>()
@@ -239,8 +241,8 @@ impl Blocks {
     /// The last piece of plaintext without its padding. The operation stays as it was.
     fn unpad(&self, data: &[u8]) -> Result<Vec<u8>> {
         let mut plain = Zeroizing::new(Vec::new());
-        collect(&mut plain, &self.pending)?;
-        collect(&mut plain, data)?;
+        append(&mut plain, &self.pending)?;
+        append(&mut plain, data)?;
         engine::Cipher::new(self.mode, self.direction, &self.key, &self.chain)?
             .update(&mut plain)?;
         let stays = plain.len().saturating_sub(padding_len(BLOCK, &plain)?);
@@ -392,7 +394,7 @@ impl Crypting {
             Method::RsaDecrypt(key, rsa) => {
                 let plain = || {
                     let mut whole = rsa.collected.clone();
-                    collect(&mut whole, data)?;
+                    append(&mut whole, data)?;
                     Ok(key.decrypt(&rsa.scheme, &whole)?.to_vec())
                 };
                 (rsa.len, (room != Room::Query).then(plain))

@@ -319,9 +319,9 @@ impl Session {
     }
 }
 
-/// Refuses a key that may not be used so: its usage attribute is not true,
-/// CKA_ALLOWED_MECHANISMS names other mechanisms (empty: all are allowed), or today is not between
-/// CKA_START_DATE and CKA_END_DATE. What an old key made can still be verified and decrypted.
+/// Refuses a key that may not be used so: its usage attribute is not true, CKA_ALLOWED_MECHANISMS does
+/// not name the mechanism, or today is not between CKA_START_DATE and CKA_END_DATE (by which the
+/// standard itself restricts nothing, 4.8). What an old key made can still be verified and decrypted.
 /// `CKR_KEY_FUNCTION_NOT_PERMITTED`, `CKR_MECHANISM_INVALID`.
 fn check_usage(key: &Object, usage: CK_ATTRIBUTE_TYPE, mechanism: CK_MECHANISM_TYPE) -> Result<()> {
     if !key.attributes().is(usage) {
@@ -344,14 +344,14 @@ fn check_usage(key: &Object, usage: CK_ATTRIBUTE_TYPE, mechanism: CK_MECHANISM_T
     check_allowed(key, mechanism)
 }
 
-/// Refuses a mechanism that CKA_ALLOWED_MECHANISMS leaves out. `CKR_MECHANISM_INVALID`.
+/// Refuses a mechanism that CKA_ALLOWED_MECHANISMS leaves out; an empty one allows none (4.8).
+/// `CKR_MECHANISM_INVALID`.
 fn check_allowed(key: &Object, mechanism: CK_MECHANISM_TYPE) -> Result<()> {
     let allowed = key.attributes().get(CKA_ALLOWED_MECHANISMS);
     let left_out = allowed.is_some_and(|allowed| {
-        !allowed.is_empty()
-            && !allowed
-                .chunks_exact(size_of::<CK_MECHANISM_TYPE>())
-                .any(|one| one == mechanism.to_ne_bytes())
+        !allowed
+            .chunks_exact(size_of::<CK_MECHANISM_TYPE>())
+            .any(|one| one == mechanism.to_ne_bytes())
     });
     if left_out {
         return fail!(
@@ -373,9 +373,25 @@ pub(crate) fn afford_object(bytes: usize, on_token: bool) -> Result<()> {
     memory::afford(bytes.saturating_mul(copies))
 }
 
-/// Adds to what is collected for a mechanism that works in one piece. `CKR_HOST_MEMORY`.
-pub(crate) fn collect(collected: &mut Vec<u8>, data: &[u8]) -> Result<()> {
-    collected.try_reserve(data.len()).map_err(memory::short)?;
-    collected.extend_from_slice(data);
+/// The longest message that is kept for a mechanism which works on all of it at the end: a host that
+/// feeds more would wait for its memory to be filled. In one call there is no limit.
+const LONGEST: usize = 1 << 30;
+
+/// Adds a part to what is collected for a mechanism that works in one piece. `CKR_HOST_MEMORY`,
+/// `CKR_DATA_LEN_RANGE`.
+pub(crate) fn collect(collected: &mut Vec<u8>, part: &[u8]) -> Result<()> {
+    if collected.len().saturating_add(part.len()) > LONGEST {
+        return fail!(
+            CKR_DATA_LEN_RANGE,
+            "this mechanism works on the whole message at its end, and keeps no more than 1 GiB of parts"
+        );
+    }
+    append(collected, part)
+}
+
+/// `CKR_HOST_MEMORY`.
+fn append(bytes: &mut Vec<u8>, more: &[u8]) -> Result<()> {
+    bytes.try_reserve(more.len()).map_err(memory::short)?;
+    bytes.extend_from_slice(more);
     Ok(())
 }

@@ -1,7 +1,7 @@
 //! Ciphers that take a message in one piece: those with authentication, of which no plaintext is given
 //! out before the tag holds, and AES Key Wrap (PKCS#11 6.13, 6.14, 6.66).
 
-use super::collect;
+use super::{append, collect};
 use crate::crypto::{Direction, engine};
 use crate::error::{Error, Result, fail};
 use crate::mechanism::{Parameter, Plan};
@@ -101,7 +101,12 @@ impl Whole {
 
     /// Takes in a piece.
     pub(super) fn collect(&mut self, data: &[u8]) -> Result<()> {
-        collect(&mut self.collected, data)
+        collect(&mut self.collected, data).map_err(|refusal| match (self.direction, refusal.rv()) {
+            (Direction::Decrypt, CKR_DATA_LEN_RANGE) => {
+                refusal.with_rv(CKR_ENCRYPTED_DATA_LEN_RANGE)
+            }
+            _ => refusal,
+        })
     }
 
     /// Whether the length of the input tells that of the answer: only the padding of AES Key Wrap hides
@@ -131,14 +136,14 @@ impl Whole {
         if self.collected.is_empty() {
             return self.apply(data);
         }
-        self.collect(data)?;
+        append(&mut self.collected, data)?;
         self.apply(&self.collected)
     }
 
     /// As [`Whole::run`], but the operation stays as it was.
     pub(super) fn preview(&self, data: &[u8]) -> Result<Vec<u8>> {
         let mut input = Zeroizing::new(memory::copy(&self.collected)?);
-        collect(&mut input, data)?;
+        append(&mut input, data)?;
         self.apply(&input)
     }
 
