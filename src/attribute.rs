@@ -1,16 +1,18 @@
 //! The rules of attributes: ONE table ([`RULES`]), and the verbs that obey it.
 //!
 //! A row says: this attribute, of this kind, belongs to these classes and this key type, under these
-//! footnotes of the standard (PKCS#11 3.2 section 4.1.1, "Common footnotes for object attribute
+//! footnotes of the standard (PKCS#11 3.2 section 4.2, "Common footnotes for object attribute
 //! tables"), with this default.
 
 use crate::error::{Error, Result, fail};
 use cryptoki_sys::*;
 
+mod date;
 pub mod nested;
 pub mod roles;
 mod values;
 
+pub use date::is_valid_today;
 pub use roles::Roles;
 pub use values::{Attributes, Template, ulong};
 
@@ -114,7 +116,7 @@ const fn class_bit(class: CK_OBJECT_CLASS) -> u16 {
     }
 }
 
-/// Footnote N of section 4.1.1 as bit N.
+/// Footnote N of section 4.2 as bit N.
 const fn note(number: u16) -> u16 {
     1 << number
 }
@@ -212,7 +214,7 @@ rules! {
     CKA_HASH_OF_ISSUER_PUBLIC_KEY,  Bytes, CERTIFICATE, &[], 0, Empty;
     CKA_JAVA_MIDP_SECURITY_DOMAIN, Ulong, CERTIFICATE, &[], 0, Ulong(CK_SECURITY_DOMAIN_UNSPECIFIED);
     CKA_NAME_HASH_ALGORITHM, Ulong, CERTIFICATE, &[], 0, Ulong(CKM_SHA_1);
-    // Keys (4.7).
+    // Keys (4.8).
     CKA_KEY_TYPE,          Ulong, KEY,     &[], N1 | N5, Absent;
     CKA_ID,                Bytes, KEY | CERTIFICATE, &[], N8, Empty;
     CKA_START_DATE,        Date,  KEY,     &[], N8, Empty;
@@ -226,7 +228,7 @@ rules! {
     CKA_ALLOWED_MECHANISMS, Mechanisms, KEY, &[], 0, Absent;
     CKA_SUBJECT,           Bytes, PUBLIC | PRIVATE, &[], N8, Empty;
     CKA_PUBLIC_KEY_INFO,   Bytes, PUBLIC | PRIVATE | CERTIFICATE, &[], N4, Absent;
-    // Usage (4.8, 4.9, 4.10).
+    // Usage (4.9, 4.10, 4.11).
     CKA_ENCRYPT,           Bool,  PUBLIC | SECRET,  &[], N8, Usage;
     CKA_DECRYPT,           Bool,  PRIVATE | SECRET, &[], N8, Usage;
     CKA_SIGN,              Bool,  PRIVATE | SECRET, &[], N8, Usage;
@@ -237,7 +239,7 @@ rules! {
     CKA_UNWRAP,            Bool,  PRIVATE | SECRET, &[], N8, Usage;
     CKA_ENCAPSULATE,       Bool,  PUBLIC,  &[], N8, Usage;
     CKA_DECAPSULATE,       Bool,  PRIVATE, &[], N8, Usage;
-    // Secrecy (4.9, 4.10).
+    // Secrecy (4.10, 4.11).
     CKA_SENSITIVE,         Bool,  PRIVATE, &[], N8 | N11, True;
     CKA_SENSITIVE,         Bool,  SECRET,  &[], N8 | N11, False;
     CKA_EXTRACTABLE,       Bool,  PRIVATE | SECRET, &[], N8 | N12, False;
@@ -267,7 +269,7 @@ rules! {
     CKA_EC_POINT,          Bytes, PUBLIC,  EC, N1 | N4, Absent;
     CKA_EC_POINT,          Bytes, PRIVATE, EC, N4 | N6, Absent;
     CKA_VALUE,             Bytes, PRIVATE, EC, N1 | N4 | N6 | N7, Absent;
-    // ML-DSA and ML-KEM keys (the sections of that name). A private key has a seed, a value or both.
+    // ML-DSA and ML-KEM keys (6.67, 6.68). A private key has a seed, a value or both.
     CKA_PARAMETER_SET,     Ulong, PUBLIC,  LATTICE, N1 | N3, Absent;
     CKA_PARAMETER_SET,     Ulong, PRIVATE, LATTICE, N1 | N4 | N6, Absent;
     CKA_VALUE,             Bytes, PUBLIC,  LATTICE, N1 | N4, Absent;
@@ -276,7 +278,7 @@ rules! {
     // Secret keys (6.8, 6.13).
     CKA_VALUE,             Bytes, SECRET,  SYMMETRIC, N1 | N4 | N6 | N7, Absent;
     CKA_VALUE_LEN,         Ulong, SECRET,  SYMMETRIC, N2 | N3, Absent;
-    // Profiles (4.13) and mechanisms (4.12).
+    // Profiles (4.14) and mechanisms (4.13).
     CKA_PROFILE_ID,        Ulong, PROFILE, &[], COMPUTED, Absent;
     CKA_MECHANISM_TYPE,    Ulong, MECHANISM, &[], COMPUTED, Absent;
 }
@@ -292,9 +294,10 @@ pub fn holds_ulongs(attribute: CK_ATTRIBUTE_TYPE) -> bool {
 
 /// Usage attributes that are CK_TRUE where a template leaves them out. Clients count on sign,
 /// verify, encrypt, decrypt and derive as the type allows; wrap and unwrap must be asked for, so
-/// that no key gets both roles of a wrap-then-decrypt unasked.
-fn can_be_used(key_type: CK_KEY_TYPE, attribute: CK_ATTRIBUTE_TYPE) -> bool {
+/// that no key gets both roles of a wrap-then-decrypt unasked, unless the policy is open.
+fn can_be_used(key_type: CK_KEY_TYPE, attribute: CK_ATTRIBUTE_TYPE, roles: Roles) -> bool {
     match key_type {
+        CKK_RSA | CKK_AES if matches!(attribute, CKA_WRAP | CKA_UNWRAP) => roles.is_open(),
         CKK_RSA => matches!(
             attribute,
             CKA_SIGN
@@ -367,7 +370,7 @@ impl Rule {
             Kind::Bool => matches!(value, [CK_TRUE] | [CK_FALSE]),
             Kind::Ulong => value.len() == size_of::<CK_ULONG>(),
             Kind::Bytes => true,
-            Kind::Date => value.is_empty() || is_date(value),
+            Kind::Date => value.is_empty() || date::is_date(value),
             Kind::Template => nested::decode(value).is_ok(),
             Kind::Mechanisms => value.len().is_multiple_of(size_of::<CK_MECHANISM_TYPE>()),
         };
@@ -384,7 +387,7 @@ impl Rule {
     }
 
     /// The default as bytes, `None` where the object does not get the attribute.
-    fn default_value(&self, key_type: Option<CK_KEY_TYPE>) -> Option<Box<[u8]>> {
+    fn default_value(&self, key_type: Option<CK_KEY_TYPE>, roles: Roles) -> Option<Box<[u8]>> {
         match self.default {
             Absent => None,
             False => Some(Box::new([CK_FALSE])),
@@ -392,57 +395,11 @@ impl Rule {
             Empty => Some(Box::default()),
             Ulong(value) => Some(Box::new(value.to_ne_bytes())),
             Usage => {
-                let usable = key_type.is_some_and(|t| can_be_used(t, self.attribute));
+                let usable = key_type.is_some_and(|t| can_be_used(t, self.attribute, roles));
                 Some(Box::new([CK_BBOOL::from(usable)]))
             }
         }
     }
-}
-
-/// CK_DATE: eight digits, a month and a day that exist (4.1).
-fn is_date(value: &[u8]) -> bool {
-    let number = |range: std::ops::Range<usize>| {
-        value
-            .get(range)
-            .filter(|digits| digits.iter().all(u8::is_ascii_digit))
-            .and_then(|digits| std::str::from_utf8(digits).ok()?.parse::<u32>().ok())
-    };
-    let (Some(year), Some(month), Some(day)) = (number(0..4), number(4..6), number(6..8)) else {
-        return false;
-    };
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let days = match month {
-        2 => 28 + u32::from(leap),
-        4 | 6 | 9 | 11 => 30,
-        1..=12 => 31,
-        _ => 0,
-    };
-    value.len() == 8 && (1..=days).contains(&day)
-}
-
-/// A date that limits the use of a key; an empty one does not.
-fn limit(attributes: &Attributes, date: CK_ATTRIBUTE_TYPE) -> Option<&[u8]> {
-    attributes.get(date).filter(|date| date.len() == 8)
-}
-
-/// Whether today (UTC) is within CKA_START_DATE and CKA_END_DATE of a key, both included; an empty
-/// date is no limit (4.7.2).
-pub fn is_valid_today(attributes: &Attributes) -> bool {
-    let (start, end) = (
-        limit(attributes, CKA_START_DATE),
-        limit(attributes, CKA_END_DATE),
-    );
-    if start.is_none() && end.is_none() {
-        return true;
-    }
-    let now = std::time::SystemTime::now();
-    let Ok(today) = der::DateTime::from_system_time(now) else {
-        return false;
-    };
-    let today = format!("{:04}{:02}{:02}", today.year(), today.month(), today.day());
-    // Eight digits each: their order is that of the days.
-    start.is_none_or(|start| start <= today.as_bytes())
-        && end.is_none_or(|end| today.as_bytes() <= end)
 }
 
 /// Whether the attribute is one whose value must stay inside (footnote 7) for such an object.
@@ -550,7 +507,7 @@ pub fn build<'a>(
         }
         if author.roles.leaves_out(template, rule.attribute) {
             built.attributes.set_bool(rule.attribute, false);
-        } else if let Some(value) = rule.default_value(key_type) {
+        } else if let Some(value) = rule.default_value(key_type, author.roles) {
             built.attributes.set(rule.attribute, value);
         }
     }
@@ -563,19 +520,10 @@ fn check_whole(attributes: &Attributes) -> Result<()> {
     if attributes.is(CKA_ALWAYS_AUTHENTICATE) && !attributes.is(CKA_PRIVATE) {
         return fail!(
             CKR_TEMPLATE_INCONSISTENT,
-            "CKA_ALWAYS_AUTHENTICATE needs CKA_PRIVATE (4.9)"
+            "CKA_ALWAYS_AUTHENTICATE needs CKA_PRIVATE (4.10)"
         );
     }
-    match (
-        limit(attributes, CKA_START_DATE),
-        limit(attributes, CKA_END_DATE),
-    ) {
-        (Some(start), Some(end)) if start > end => fail!(
-            CKR_TEMPLATE_INCONSISTENT,
-            "CKA_START_DATE is after CKA_END_DATE"
-        ),
-        _ => Ok(()),
-    }
+    date::check_order(attributes)
 }
 
 /// The template's value of an attribute that the mechanism may imply; both must agree.

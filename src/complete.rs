@@ -10,7 +10,7 @@ use cryptoki_sys::*;
 use der::{Decode, Encode};
 use x509_cert::Certificate;
 
-/// The attributes that tell how a key came to be (4.7.2 ff.); never taken from a template.
+/// The attributes that tell how a key came to be (4.8.2 ff.); never taken from a template.
 /// `mechanism` made it here; `None`: it came from outside.
 pub(crate) fn note_birth(attributes: &mut Attributes, mechanism: Option<CK_MECHANISM_TYPE>) {
     if attributes.key_type().is_none() {
@@ -30,7 +30,7 @@ pub(crate) fn note_birth(attributes: &mut Attributes, mechanism: Option<CK_MECHA
     }
 }
 
-/// The same of a key that was derived (4.7.2, and the section of each mechanism): it has always been
+/// The same of a key that was derived (4.8.2, and the section of each mechanism): it has always been
 /// sensitive, and never extractable, if that holds of `one` of the keys that it comes from.
 pub(crate) fn note_derivation(key: &mut Attributes, one: &dyn Fn(CK_ATTRIBUTE_TYPE) -> bool) {
     note_birth(key, None);
@@ -115,7 +115,7 @@ fn refuse_other_info(given: &Attributes, computed: &Attributes) -> Result<()> {
     }
 }
 
-/// Adds to a secret key its length and its check value (4.10.2). Refuses a length that its type
+/// Adds to a secret key its length and its check value (4.11.2). Refuses a length that its type
 /// does not have.
 pub(crate) fn complete_secret(attributes: &mut Attributes, value: &[u8]) -> Result<()> {
     let aes = attributes.key_type() == Some(CKK_AES);
@@ -144,7 +144,7 @@ pub(crate) fn complete_secret(attributes: &mut Attributes, value: &[u8]) -> Resu
 }
 
 /// Sets CKA_CHECK_VALUE to the first three bytes of `whole`. A caller may leave it out by an empty
-/// value, but not give another (4.10.2).
+/// value, but not give another (4.11.2).
 fn set_check_value(attributes: &mut Attributes, whole: &[u8]) -> Result<()> {
     let computed = whole.get(..3).unwrap_or(whole);
     match attributes.get(CKA_CHECK_VALUE) {

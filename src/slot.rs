@@ -25,7 +25,7 @@ pub struct Slot {
     /// Counts logouts: what a private key was allowed to do before, it is not allowed after.
     era: AtomicU64,
     objects: RwLock<Objects>,
-    /// Profiles and mechanisms: objects that every token has (4.12, 4.13).
+    /// Profiles and mechanisms: objects that every token has (4.13, 4.14).
     built_in: Index,
     /// Which of its mechanisms the configuration lets the token offer.
     gate: Gate,
@@ -424,7 +424,7 @@ impl Slot {
     }
 
     /// Handles of the built-in objects that match. They show only to who asks for their class:
-    /// older clients do not know them (4.12.1).
+    /// older clients do not know them (4.13.1).
     pub(crate) fn built_in(&self, template: &Template<'_>) -> Result<Vec<CK_OBJECT_HANDLE>> {
         match template.ulong(CKA_CLASS) {
             Some(CKO_PROFILE | CKO_MECHANISM) => {

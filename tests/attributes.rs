@@ -112,7 +112,7 @@ fn defaults_of_imported_keys() {
         for (template, sensitive) in [
             (rsa_private_import(), true),
             (ec_private_import(Curve::P256, vectors::P256_SCALAR), true),
-            // 4.10.2: "default is CK_FALSE".
+            // 4.11.2: "default is CK_FALSE".
             (aes_template(&[1; 16]), false),
         ] {
             let key = session.create(&template).unwrap();

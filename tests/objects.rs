@@ -648,7 +648,7 @@ fn two_tokens() {
     });
 }
 
-/// 4.12 and 4.13: what the module says of itself as objects, seen without login.
+/// 4.13 and 4.14: what the module says of itself as objects, seen without login.
 #[test]
 fn profile_and_mechanism_objects() {
     isolated(|world| {

@@ -236,7 +236,7 @@ fn keys_are_digested_if_they_may_be_read() {
             session.digest(CKM_SHA256, b"data").unwrap()
         );
 
-        // A key that is for other mechanisms is not for this one either (4.9.1).
+        // A key that is for other mechanisms is not for this one either (4.8.2).
         let bound = generic_secret_template(b"a secret")
             .set(CKA_SENSITIVE, false)
             .set(CKA_EXTRACTABLE, true)

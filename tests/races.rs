@@ -311,7 +311,7 @@ fn no_object_outlives_its_session() {
     });
 }
 
-/// 4.7.2, CKA_START_DATE and CKA_END_DATE: outside them a key makes nothing new, but what it once made
+/// 4.8.2, CKA_START_DATE and CKA_END_DATE: outside them a key makes nothing new, but what it once made
 /// is still read and checked.
 #[test]
 fn dates_of_keys() {
@@ -359,7 +359,7 @@ fn dates_of_keys() {
     });
 }
 
-/// 4.9: CKA_ALWAYS_AUTHENTICATE "can only be set to CK_TRUE when CKA_PRIVATE is also CK_TRUE".
+/// 4.10: CKA_ALWAYS_AUTHENTICATE "can only be set to CK_TRUE when CKA_PRIVATE is also CK_TRUE".
 #[test]
 fn a_key_that_asks_for_the_pin_is_private() {
     isolated(|world| {

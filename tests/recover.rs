@@ -131,7 +131,7 @@ fn the_operation() {
         let none = CKR_OPERATION_NOT_INITIALIZED;
         session.sign_recover_rest(b"x").refused(none);
         session.verify_recover_rest(&[0; 256]).refused(none);
-        // Usage of its own (4.8): CKA_SIGN and CKA_VERIFY do not stand for it.
+        // Usage of its own (4.9): CKA_SIGN and CKA_VERIFY do not stand for it.
         session
             .sign_recover_init(CKM_RSA_PKCS, private)
             .refused(CKR_KEY_FUNCTION_NOT_PERMITTED);

@@ -218,6 +218,19 @@ fn an_open_token_has_the_defaults_of_the_key_type() {
         ] {
             assert_eq!(session.get_bool(key, usage), default, "{usage:#x}");
         }
+        // Old clients wrap with keys that they did not ask for it.
+        let (kek, target) = (session.aes(16), victim(session));
+        session.wrap(CKM_AES_KEY_WRAP_KWP, kek, target).unwrap();
+    });
+}
+
+#[test]
+fn no_key_wraps_unasked() {
+    strict(|session| {
+        let kek = session.aes(16);
+        for role in [CKA_WRAP, CKA_UNWRAP] {
+            assert!(!session.get_bool(kek, role), "{role:#x}");
+        }
     });
 }
 

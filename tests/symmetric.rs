@@ -232,7 +232,7 @@ fn hmac_keys_of_every_hash() {
             session
                 .sign_init(longer, key)
                 .refused(CKR_MECHANISM_PARAM_INVALID);
-            // SHA-1 of the value stands for a MAC key (4.10.2).
+            // SHA-1 of the value stands for a MAC key (4.11.2).
             let value = session.get(key, CKA_VALUE).unwrap();
             let check = session.digest(CKM_SHA_1, &value).unwrap();
             assert_eq!(session.get(key, CKA_CHECK_VALUE).unwrap(), check[..3]);

@@ -108,7 +108,8 @@ fn has(key: &Attributes, roles: &[CK_ATTRIBUTE_TYPE]) -> bool {
 }
 
 impl Roles {
-    fn is_open(self) -> bool {
+    /// What a template leaves out is not narrowed.
+    pub(super) fn is_open(self) -> bool {
         self == Roles::Open
     }
 

@@ -131,7 +131,7 @@ impl Session {
             );
         }
         if base.attributes().is(CKA_ALWAYS_AUTHENTICATE) {
-            // 4.9 asks for the PIN at each signature and decryption, which begin with an Init; nothing
+            // 4.10 asks for the PIN at each signature and decryption, which begin with an Init; nothing
             // of C_DeriveKey comes before it for which C_Login could give one.
             return fail!(
                 CKR_USER_NOT_LOGGED_IN,

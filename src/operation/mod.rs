@@ -219,7 +219,7 @@ pub(crate) fn none_active<T>(active: &Option<T>) -> Result<()> {
 }
 
 /// What a key's use depends on from C_…Init to the end: the login it began under, and the PIN that
-/// a key with CKA_ALWAYS_AUTHENTICATE asks for each time (4.9, 5.6.8).
+/// a key with CKA_ALWAYS_AUTHENTICATE asks for each time (4.10, 5.6.8).
 pub struct Guard {
     era: Option<u64>,
     /// The key that asks for a PIN each time.
