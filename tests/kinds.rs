@@ -219,7 +219,7 @@ fn rsa_exponents() {
             let import = private.clone().with(&place);
             if keys.in_chip {
                 without_a_trace(session, || {
-                    generate(&three, &place).refused(CKR_ATTRIBUTE_VALUE_INVALID);
+                    generate(&three, &place).refused(CKR_TEMPLATE_INCONSISTENT);
                     session.create(&import).refused(match keys.imported {
                         true => CKR_ATTRIBUTE_VALUE_INVALID,
                         false => NOT_IMPORTED,

@@ -45,8 +45,9 @@ pub fn random(out: &mut [u8]) -> Result<()> {
 
 /// Makes a key pair.
 ///
-/// RSA: 1024 to 4096 bits in steps of 128, as AWS-LC makes no others, and an odd public exponent
-/// from 3 to 32 bits; `CKR_ATTRIBUTE_VALUE_INVALID` for anything else.
+/// RSA: 1024 to 4096 bits in steps of 128, as AWS-LC makes no others, else
+/// `CKR_ATTRIBUTE_VALUE_INVALID`; and an odd public exponent from 3 to 32 bits, else
+/// `CKR_TEMPLATE_INCONSISTENT` (PKCS#11 6.1.4).
 pub fn generate(spec: &KeySpec) -> Result<PrivateParts> {
     let _pass = ffi::begin_drawing();
     match spec {

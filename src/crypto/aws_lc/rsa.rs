@@ -12,6 +12,7 @@ use cryptoki_sys::{
     CK_RV, CKR_ATTRIBUTE_VALUE_INVALID, CKR_DATA_INVALID, CKR_DATA_LEN_RANGE,
     CKR_ENCRYPTED_DATA_INVALID, CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_GENERAL_ERROR,
     CKR_MECHANISM_PARAM_INVALID, CKR_SIGNATURE_INVALID, CKR_SIGNATURE_LEN_RANGE,
+    CKR_TEMPLATE_INCONSISTENT,
 };
 use std::borrow::Cow;
 use std::ffi::c_int;
@@ -56,7 +57,7 @@ pub fn generate(bits: usize, exponent: &[u8]) -> Result<PrivateParts> {
     let exponent = super::super::trim(exponent);
     if exponent.len() > 4 || exponent == [1] || exponent.last().is_none_or(|low| low % 2 == 0) {
         return fail!(
-            CKR_ATTRIBUTE_VALUE_INVALID,
+            CKR_TEMPLATE_INCONSISTENT,
             "the public exponent is odd, 3 or more, and has at most 32 bits"
         );
     }

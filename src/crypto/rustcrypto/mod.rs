@@ -49,8 +49,9 @@ pub fn random(out: &mut [u8]) -> Result<()> {
     })
 }
 
-/// Makes a key pair. `CKR_ATTRIBUTE_VALUE_INVALID` for an RSA modulus that is not 1024 to 4096
-/// bits in steps of 8, or a public exponent that is even, below 3 or longer than 33 bits.
+/// Makes a key pair. `CKR_ATTRIBUTE_VALUE_INVALID` for an RSA modulus that is not 1024 to 4096 bits in
+/// steps of 8; `CKR_TEMPLATE_INCONSISTENT` for a public exponent that is even, below 3 or longer than 33
+/// bits (PKCS#11 6.1.4).
 pub fn generate(spec: &KeySpec) -> Result<PrivateParts> {
     match spec {
         KeySpec::Rsa { bits, exponent } => rsa::generate(*bits, exponent),

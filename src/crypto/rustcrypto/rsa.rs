@@ -16,6 +16,7 @@ use crypto_bigint::{BoxedUint, ConcatenatingMul, Gcd, Integer, Resize};
 use cryptoki_sys::{
     CKR_ATTRIBUTE_VALUE_INVALID, CKR_DATA_INVALID, CKR_DATA_LEN_RANGE, CKR_ENCRYPTED_DATA_INVALID,
     CKR_ENCRYPTED_DATA_LEN_RANGE, CKR_GENERAL_ERROR, CKR_SIGNATURE_INVALID,
+    CKR_TEMPLATE_INCONSISTENT,
 };
 use getrandom::SysRng;
 use std::borrow::Cow;
@@ -36,7 +37,10 @@ pub fn generate(bits: usize, exponent: &[u8]) -> Result<PrivateParts> {
         );
     }
     if e.len() > 5 || e.last().is_none_or(|last| last % 2 == 0) || e == [1] {
-        return unusable("RSA public exponent");
+        return fail!(
+            CKR_TEMPLATE_INCONSISTENT,
+            "the public exponent is odd, 3 or more, and has at most 33 bits"
+        );
     }
     let key =
         ::rsa::PrivateKey::new_with_exp(&mut SysRng, bits, BoxedUint::from_be_slice_vartime(e))

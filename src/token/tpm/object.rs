@@ -8,7 +8,7 @@ use super::frame::split_2b;
 use crate::crypto::{Curve, Hash, KeySpec, PublicParts, engine, left_pad};
 use crate::error::{Result, fail};
 use crate::memory::Secret;
-use cryptoki_sys::{CKR_ATTRIBUTE_VALUE_INVALID, CKR_CURVE_NOT_SUPPORTED, CKR_DEVICE_ERROR};
+use cryptoki_sys::{CKR_CURVE_NOT_SUPPORTED, CKR_DEVICE_ERROR, CKR_TEMPLATE_INCONSISTENT};
 use tpm2_protocol::basic::{TpmUint16, TpmUint32};
 use tpm2_protocol::data::*;
 use tpm2_protocol::{TpmMarshal, TpmUnmarshal, TpmWriter};
@@ -287,7 +287,7 @@ pub(super) fn parameters(spec: &KeySpec) -> Result<TpmuPublicParms> {
         KeySpec::Rsa { bits, exponent } => {
             if crate::crypto::trim(exponent) != [1, 0, 1] {
                 return fail!(
-                    CKR_ATTRIBUTE_VALUE_INVALID,
+                    CKR_TEMPLATE_INCONSISTENT,
                     "a TPM has RSA keys with the public exponent {RSA_EXPONENT} only"
                 );
             }

@@ -141,7 +141,7 @@ impl Piv {
             && trim(exponent) != [1, 0, 1]
         {
             return refuse!(
-                CKR_ATTRIBUTE_VALUE_INVALID,
+                CKR_TEMPLATE_INCONSISTENT,
                 "a PIV card makes RSA keys with the public exponent 65537 only"
             );
         }
