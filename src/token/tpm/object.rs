@@ -8,7 +8,10 @@ use super::frame::split_2b;
 use crate::crypto::{Curve, Hash, KeySpec, PublicParts, engine, left_pad};
 use crate::error::{Result, fail};
 use crate::memory::Secret;
-use cryptoki_sys::{CKR_CURVE_NOT_SUPPORTED, CKR_DEVICE_ERROR, CKR_TEMPLATE_INCONSISTENT};
+use cryptoki_sys::{
+    CKR_ATTRIBUTE_VALUE_INVALID, CKR_CURVE_NOT_SUPPORTED, CKR_DEVICE_ERROR,
+    CKR_TEMPLATE_INCONSISTENT,
+};
 use tpm2_protocol::basic::{TpmUint16, TpmUint32};
 use tpm2_protocol::data::*;
 use tpm2_protocol::{TpmMarshal, TpmUnmarshal, TpmWriter};
@@ -230,10 +233,13 @@ pub(super) fn key(public: &PublicParts, made_here: bool) -> std::result::Result<
                 bits: public.bits(),
                 exponent: e.clone(),
             };
+            // What is wrong is the value that was brought, not a wish.
+            let parameters = parameters(&spec)
+                .map_err(|refusal| refusal.with_rv(CKR_ATTRIBUTE_VALUE_INVALID))?;
             Ok(template(
                 TpmAlgId::Rsa,
                 attributes,
-                parameters(&spec)?,
+                parameters,
                 TpmuPublicId::Rsa(Tpm2bPublicKeyRsa::try_from(n.as_slice())?),
             ))
         }
