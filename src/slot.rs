@@ -11,6 +11,7 @@ use crate::object::{Index, Object};
 use crate::operation::random::Seeds;
 use crate::token::{Change, NewObject, ObjectId, Place, Presence, Stored, Token, User};
 use cryptoki_sys::*;
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
@@ -51,7 +52,13 @@ struct Objects {
     index: Index,
     /// The token's revision that the index shows; `None`: load everything again.
     revision: Option<u64>,
+    /// Handles of public keys that went with their private key and that nobody has destroyed yet,
+    /// the newest last.
+    gone_along: VecDeque<CK_OBJECT_HANDLE>,
 }
+
+/// So many handles are remembered of public keys that went with their private key.
+const GONE_ALONG: usize = 1024;
 
 /// Read access to the index, brought up to date.
 pub struct View<'a>(RwLockReadGuard<'a, Objects>);
@@ -554,6 +561,25 @@ impl Slot {
             objects.index.remove(object.handle);
         }
         Ok(())
+    }
+
+    /// Notes that an object is gone because another was destroyed.
+    pub(crate) fn note_gone_along(&self, handle: CK_OBJECT_HANDLE) {
+        let gone = &mut self.objects.writing().gone_along;
+        if gone.len() == GONE_ALONG {
+            gone.pop_front();
+        }
+        // Without memory it is forgotten, and refused as any handle that means nothing.
+        if gone.try_reserve(1).is_ok() {
+            gone.push_back(handle);
+        }
+    }
+
+    /// Whether an object has gone with another, asked once of each.
+    pub(crate) fn take_gone_along(&self, handle: CK_OBJECT_HANDLE) -> bool {
+        let gone = &mut self.objects.writing().gone_along;
+        let place = gone.iter().rposition(|one| *one == handle);
+        place.is_some_and(|place| gone.remove(place).is_some())
     }
 
     /// Lets the objects of a closed session go (5.6.2).

@@ -584,6 +584,43 @@ fn a_key_that_comes_to_the_token_brings_its_public_key() {
     });
 }
 
+/// Clients that clear a token search first, then destroy what they found, private keys before public
+/// ones (node-webcrypto-p11): that a public key has gone with its private key is no failure of theirs.
+#[test]
+fn all_that_a_search_found_can_be_destroyed() {
+    isolated(|world| {
+        let session = world.token().user();
+        let named = Template::new().set(CKA_ID, "cleared");
+        let of_class = |class| named.clone().set(CKA_CLASS, class);
+        let on_token = on(world.kind.token_keys.imported);
+        let import = ec_private_import(Curve::P256, vectors::P256_SCALAR);
+        session
+            .create(&import.with(&named).with(&on_token))
+            .unwrap();
+        let private = session.find_one(&of_class(CKO_PRIVATE_KEY));
+        let public = session.find_one(&of_class(CKO_PUBLIC_KEY));
+        session.destroy(private).unwrap();
+        assert_eq!(session.find(&named).unwrap(), []);
+        session
+            .get(public, CKA_ID)
+            .refused(CKR_OBJECT_HANDLE_INVALID);
+        session.destroy(public).unwrap();
+        for gone in [private, public] {
+            session.destroy(gone).refused(CKR_OBJECT_HANDLE_INVALID);
+        }
+
+        // A pair that the token made, wherever it keeps the public half.
+        session.ec_with(Curve::P256, &named.clone().with(&on(true)));
+        let mut found = session.find(&of_class(CKO_PRIVATE_KEY)).unwrap();
+        found.extend(session.find(&of_class(CKO_PUBLIC_KEY)).unwrap());
+        assert_eq!(found.len(), 2);
+        for object in found {
+            session.destroy(object).unwrap();
+        }
+        assert_eq!(session.find(&named).unwrap(), []);
+    });
+}
+
 #[test]
 fn an_imported_pair_is_two_objects() {
     isolated(|world| {

@@ -246,16 +246,24 @@ impl Session {
         Ok(secrets)
     }
 
-    /// C_DestroyObject (5.7.3).
+    /// C_DestroyObject (5.7.3). A public key that went with its private key may be destroyed once
+    /// more: a client that clears a token holds the handles of both.
     pub fn destroy(&self, handle: CK_OBJECT_HANDLE) -> Result<()> {
-        let object = self.object(handle)?;
+        let object = match self.object(handle) {
+            Err(_) if self.slot.take_gone_along(handle) => return Ok(()),
+            found => found?,
+        };
         if !object.attributes().is(CKA_DESTROYABLE) {
             return fail!(CKR_ACTION_PROHIBITED, "the object is not destroyable");
         }
         self.may_store(object.attributes())?;
         let companion = self.companion_to_follow(&object)?;
         match &companion {
-            Some(companion) => self.slot.remove(&[&object, companion]),
+            Some(companion) => {
+                self.slot.remove(&[&object, companion])?;
+                self.slot.note_gone_along(companion.handle);
+                Ok(())
+            }
             None => self.slot.remove(&[&object]),
         }
     }
