@@ -152,7 +152,15 @@ fn generated() {
             for (attribute, len) in [(CKA_VALUE, set.lengths[1]), (CKA_SEED, set.lengths[2])] {
                 assert_eq!(session.get(pair.private, attribute).unwrap().len(), len);
             }
+            // miekg/pkcs11 and pkcs11-check say it in both templates.
+            let (_, private) = session
+                .generate_key_pair(set.generation, &set.public(), &set.public())
+                .unwrap();
+            assert_eq!(session.get_ulong(private, CKA_PARAMETER_SET), set.id);
             let unknown = Template::new().set(CKA_PARAMETER_SET, 4 as CK_ULONG);
+            session
+                .generate_key_pair(set.generation, &set.public(), &unknown)
+                .refused(CKR_ATTRIBUTE_READ_ONLY);
             session
                 .generate_key_pair(set.generation, &unknown, &Template::new())
                 .refused(CKR_PARAMETER_SET_NOT_SUPPORTED);

@@ -352,6 +352,10 @@ fn templates_of_generation() {
         }
         aes(none.clone().set(CKA_VALUE_LEN, 16).set(CKA_VALUE, &[1; 16]))
             .refused_with(&[CKR_ATTRIBUTE_READ_ONLY, CKR_TEMPLATE_INCONSISTENT]);
+        // A private template may repeat what the public one says, not say otherwise.
+        let other = none.clone().set(CKA_EC_PARAMS, Curve::P384.params);
+        ec(curve(), other).refused_with(&[CKR_ATTRIBUTE_READ_ONLY, CKR_TEMPLATE_INCONSISTENT]);
         assert_eq!(objects_in(session), before, "refused calls left objects");
+        ec(curve(), curve()).unwrap();
     });
 }

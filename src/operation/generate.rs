@@ -84,7 +84,12 @@ impl Session {
         let size = public.size().saturating_add(private.size());
         afford_object(size.saturating_mul(2), on_token.contains(&true))?;
         // What one half is to be for, the other is not made for besides.
-        let (public, private) = self.roles().narrow(public, private);
+        let (public, mut private) = self.roles().narrow(public, private);
+        for attribute in KIND_OF_PAIR {
+            if private.get(attribute) == public.get(attribute) {
+                private = private.without(attribute);
+            }
+        }
         let half = |template, class| {
             let author = self.author(false);
             attribute::build(Birth::Generate, template, Some(class), key_type, author)
@@ -134,6 +139,12 @@ impl Session {
         }
     }
 }
+
+/// What the public template says of both halves, so that the private one need not (footnote 4 of the
+/// private keys' tables in 6.1, 6.3 and those of ML-DSA and ML-KEM). Clients say it in both; a private
+/// template that says the same asks for nothing else.
+const KIND_OF_PAIR: [CK_ATTRIBUTE_TYPE; 3] =
+    [CKA_PUBLIC_EXPONENT, CKA_EC_PARAMS, CKA_PARAMETER_SET];
 
 /// What key pair a mechanism and the public template ask for.
 fn spec(row: &Mechanism, public: &Attributes) -> Result<KeySpec> {
