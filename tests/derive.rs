@@ -225,6 +225,11 @@ fn ecdh_refuses_what_is_no_point() {
         let signer = session.ec_with(Curve::P256, &Template::new().set(CKA_DERIVE, false));
         let signer = session.derive(mechanism, signer.private, &readable());
         signer.refused(CKR_KEY_FUNCTION_NOT_PERMITTED);
+        // Neither of the type nor permitted: the type comes first (5.1.6).
+        let other = session.aes(16);
+        session
+            .derive(Mech::ecdh(CKD_NULL, &[], &good), other, &readable())
+            .refused(CKR_KEY_TYPE_INCONSISTENT);
     });
 }
 

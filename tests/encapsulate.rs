@@ -238,13 +238,14 @@ fn refusals() {
                 .decapsulate(pair.private, &open(), wrong)
                 .refused(CKR_WRAPPED_KEY_LEN_RANGE);
         }
+        // Neither of the type nor permitted: the type comes first (5.1.6).
         let ec = session.ec(Curve::P256);
         session
             .encapsulate(ec.public, &open())
-            .refused(CKR_KEY_FUNCTION_NOT_PERMITTED);
+            .refused(CKR_KEY_TYPE_INCONSISTENT);
         session
             .decapsulate(ec.private, &open(), &ciphertext)
-            .refused(CKR_KEY_FUNCTION_NOT_PERMITTED);
+            .refused(CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT);
         let closed = Template::new().set(CKA_DECAPSULATE, false);
         session.set(pair.private, &closed).unwrap();
         session

@@ -375,9 +375,10 @@ fn init_refuses_wrong_keys() {
         session
             .encrypt_init(CKM_RSA_PKCS, aes)
             .refused(CKR_KEY_TYPE_INCONSISTENT);
+        // Neither of the type nor permitted: the type comes first (5.1.6).
         session
             .encrypt_init(CKM_RSA_PKCS, ec.public)
-            .refused_with(&wrong_class);
+            .refused(CKR_KEY_TYPE_INCONSISTENT);
         session
             .encrypt_init(CKM_RSA_PKCS, rsa.private)
             .refused_with(&wrong_class);

@@ -114,7 +114,7 @@ fn bad_ones_are_refused() {
         let key = session.create(&private(&hex(SCALAR))).unwrap();
         session
             .sign_init(CKM_EDDSA, key)
-            .refused(CKR_KEY_FUNCTION_NOT_PERMITTED);
+            .refused(CKR_KEY_TYPE_INCONSISTENT);
         session
             .create(&private(&hex(SCALAR)).set(CKA_EC_PARAMS, Curve::P256.params))
             .refused(CKR_CURVE_NOT_SUPPORTED);

@@ -148,7 +148,7 @@ fn the_operation() {
         }
         session
             .sign_recover_init(CKM_RSA_PKCS, session.aes(16))
-            .refused(CKR_KEY_FUNCTION_NOT_PERMITTED);
+            .refused(CKR_KEY_TYPE_INCONSISTENT);
         session
             .sign_recover_init(Mech::bytes(CKM_RSA_PKCS, b"x"), pair.private)
             .refused(CKR_MECHANISM_PARAM_INVALID);

@@ -112,13 +112,13 @@ impl Session {
 
     /// Refuses a base key that may not be derived from now.
     fn check_base(&self, row: &Mechanism, base: &Arc<Object>) -> Result<()> {
-        check_usage(base, CKA_DERIVE, row.kind)?;
         let unit = match row.plan {
             // "In bits" (6.42).
             Plan::Sp800108(_) => 8,
             _ => 1,
         };
         row.check_key(base.attributes().key_type(), unit * base.size().0)?;
+        check_usage(base, CKA_DERIVE, row.kind)?;
         let class = match row.plan {
             Plan::Ecdh => CKO_PRIVATE_KEY,
             _ => CKO_SECRET_KEY,

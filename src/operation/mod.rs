@@ -313,8 +313,9 @@ impl Session {
     ) -> Result<(Mechanism, Arc<Object>)> {
         let row = self.slot.mechanism(mechanism, function)?;
         let key = self.key(key)?;
-        check_usage(&key, usage, mechanism)?;
+        // In this order: "higher priority than CKR_KEY_FUNCTION_NOT_PERMITTED" (5.1.6).
         row.check_key(key.attributes().key_type(), key.size().0)?;
+        check_usage(&key, usage, mechanism)?;
         Ok((row, key))
     }
 }
