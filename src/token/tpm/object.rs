@@ -233,9 +233,11 @@ pub(super) fn key(public: &PublicParts, made_here: bool) -> std::result::Result<
                 bits: public.bits(),
                 exponent: e.clone(),
             };
-            // What is wrong is the value that was brought, not a wish.
-            let parameters = parameters(&spec)
-                .map_err(|refusal| refusal.with_rv(CKR_ATTRIBUTE_VALUE_INVALID))?;
+            let parameters = parameters(&spec).map_err(|refusal| match made_here {
+                true => refusal,
+                // What is wrong is the value that was brought, not a wish.
+                false => refusal.with_rv(CKR_ATTRIBUTE_VALUE_INVALID),
+            })?;
             Ok(template(
                 TpmAlgId::Rsa,
                 attributes,
