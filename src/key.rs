@@ -9,8 +9,8 @@ use crate::error::{Error, Result, fail};
 use crate::memory::Secret;
 use crate::token::{KeyPair, PrivateKey};
 use cryptoki_sys::*;
-use der::asn1::{ObjectIdentifier, OctetStringRef, PrintableStringRef};
-use der::{Decode, Encode};
+use der::asn1::{AnyRef, ObjectIdentifier, OctetStringRef, PrintableStringRef};
+use der::{Decode, Encode, Tag, Tagged};
 use info::{ED25519, X25519, curve_of, curve_oid};
 use spki::SubjectPublicKeyInfoOwned;
 
@@ -55,6 +55,13 @@ pub fn spec_of_params(key_type: CK_KEY_TYPE, params: &[u8]) -> Result<KeySpec> {
                 format!("curve {oid} is not one of P-256, P-384, P-521"),
             )
         }),
+        // One with larger numbers than the library reads.
+        Err(_) if AnyRef::from_der(params).is_ok_and(|any| any.tag() == Tag::ObjectIdentifier) => {
+            fail!(
+                CKR_CURVE_NOT_SUPPORTED,
+                "CKA_EC_PARAMS is not one of P-256, P-384, P-521"
+            )
+        }
         Err(_) => fail!(
             CKR_DOMAIN_PARAMS_INVALID,
             "CKA_EC_PARAMS is not the object identifier of a named curve"
