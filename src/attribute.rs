@@ -338,6 +338,13 @@ pub fn name(attribute: CK_ATTRIBUTE_TYPE) -> String {
         )
 }
 
+/// Whether an attribute has any bytes as its value: the others decide what may be done.
+pub fn is_byte_array(attribute: CK_ATTRIBUTE_TYPE) -> bool {
+    RULES
+        .iter()
+        .all(|rule| rule.attribute != attribute || rule.kind == Kind::Bytes)
+}
+
 /// The row for an attribute of an object of this class and key type.
 fn rule_of(
     attribute: CK_ATTRIBUTE_TYPE,
@@ -597,7 +604,7 @@ pub fn copy(object: &Attributes, template: &Template<'_>, by_so: bool) -> Result
         let other = |(attribute, value): &(CK_ATTRIBUTE_TYPE, &[u8])| {
             !free.contains(attribute) && object.get(*attribute) != Some(value)
         };
-        if let Some((attribute, _)) = template.iter().find(other) {
+        if let Some((attribute, _)) = copied.iter().find(other) {
             return fail!(
                 CKR_ATTRIBUTE_READ_ONLY,
                 "the object is not modifiable, so that a copy keeps its {}",

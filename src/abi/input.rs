@@ -5,8 +5,9 @@
 //! structure leads to. A short argument that is not readable is not looked up: that would cost each
 //! signature a system call.
 
-use crate::attribute::{Template, nested};
+use crate::attribute::{Template, is_byte_array, nested};
 use crate::error::{Error, Result, fail};
+use crate::memory;
 use cryptoki_sys::*;
 use std::borrow::Cow;
 use std::ffi::c_void;
@@ -177,7 +178,12 @@ unsafe fn template_in<'a>(
             // SAFETY: the caller's word.
             let value = unsafe { self::nested(attribute.pValue.cast(), attribute.ulValueLen) };
             let value = value.map_err(|error| error.with_rv(CKR_ATTRIBUTE_VALUE_INVALID))?;
-            Ok((attribute.type_, Cow::Borrowed(value)))
+            // Another thread may change the caller's memory after the rules were asked.
+            let value = match is_byte_array(attribute.type_) {
+                true => Cow::Borrowed(value),
+                false => Cow::Owned(memory::copy(value)?),
+            };
+            Ok((attribute.type_, value))
         })
         .collect::<Result<_>>()?;
     Template::of(pairs)

@@ -1,6 +1,7 @@
 //! Key management and random number entries (PKCS#11 5.18 to 5.20).
 
 use super::{entries, input, output, parameter, session};
+use crate::memory;
 use cryptoki_sys::*;
 
 entries! {
@@ -72,9 +73,10 @@ entries! {
         let session = session(handle)?;
         output::writable(key)?;
         let how = parameter::unwrapping(mechanism, None)?;
-        let wrapped = input::bytes(wrapped, wrapped_len)?;
+        // What is checked is what is unwrapped, whatever another thread writes there.
+        let wrapped = memory::copy(input::bytes(wrapped, wrapped_len)?)?;
         let template = input::template(template, count)?;
-        output::put(key, session.unwrap(&how, unwrapping_key, wrapped, &template)?)
+        output::put(key, session.unwrap(&how, unwrapping_key, &wrapped, &template)?)
     }
 
     /// 5.18.5.

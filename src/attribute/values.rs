@@ -111,8 +111,8 @@ pub fn ulong(value: &[u8]) -> Option<CK_ULONG> {
     Some(CK_ULONG::from_ne_bytes(value.try_into().ok()?))
 }
 
-/// A caller's template: in the caller's order, checked by [`Template::new`]; its values are borrowed
-/// but for templates in it.
+/// A caller's template: in the caller's order, checked by [`Template::new`]; of its values only byte
+/// arrays are borrowed ([`is_byte_array`](super::is_byte_array)).
 #[derive(Debug, Clone, Default)]
 pub struct Template<'a>(Vec<(CK_ATTRIBUTE_TYPE, Cow<'a, [u8]>)>);
 
@@ -173,8 +173,8 @@ impl<'a> Template<'a> {
         self
     }
 
-    /// The template with one attribute more, which it may say nothing else of.
-    /// `CKR_TEMPLATE_INCONSISTENT`.
+    /// The template with one attribute more, which it may say nothing else of: its own value, not the
+    /// caller's, which may change. `CKR_TEMPLATE_INCONSISTENT`.
     pub fn demand(self, attribute: CK_ATTRIBUTE_TYPE, value: Cow<'a, [u8]>) -> Result<Self> {
         match self.get(attribute) {
             Some(given) if given != &*value => fail!(
@@ -182,7 +182,7 @@ impl<'a> Template<'a> {
                 "{} is not what the unwrapping or base key demands of such a key",
                 name(attribute)
             ),
-            _ => Ok(self.or([(attribute, value)])),
+            _ => Ok(self.without(attribute).or([(attribute, value)])),
         }
     }
 

@@ -12,7 +12,6 @@ use crate::object::Object;
 use crate::session::Session;
 use crate::token::PrivateKey;
 use cryptoki_sys::*;
-use std::borrow::Cow;
 use std::sync::{Arc, MutexGuard};
 use subtle::ConstantTimeEq;
 
@@ -82,15 +81,16 @@ impl Message {
         Ok(())
     }
 
-    /// What the key signs, after `data` as the last piece.
-    fn finish(mut self, data: &[u8]) -> Result<Cow<'_, [u8]>> {
+    /// What the key signs, after `data` as the last piece. It is not the caller's memory, which another
+    /// thread may change: EdDSA reads a message twice, and two messages with one nonce give the private
+    /// key away (RFC 8032 5.1.6).
+    fn finish(mut self, data: &[u8]) -> Result<Vec<u8>> {
         match self {
-            // A message in one piece is not copied.
-            Message::Whole(collected) if collected.is_empty() => return Ok(Cow::Borrowed(data)),
-            Message::Digested => return Ok(Cow::Borrowed(data)),
+            Message::Whole(collected) if collected.is_empty() => return memory::copy(data),
+            Message::Digested => return memory::copy(data),
             _ => self.update(data)?,
         }
-        Ok(Cow::Owned(match self {
+        Ok(match self {
             Message::Digest(state) => state.finish(),
             Message::DigestInfo(hash, state) => pkcs1::digest_info(hash, &state.finish()),
             Message::Whole(collected) => collected,
@@ -105,7 +105,7 @@ impl Message {
                 left_pad(&collected, len)?.to_vec()
             }
             Message::Mac(mac) => mac.finish(),
-        }))
+        })
     }
 }
 
@@ -269,7 +269,7 @@ impl Making {
         let message = self.message.finish(data)?;
         match self.signer {
             Some((key, scheme)) => key.sign(&scheme, &message),
-            None => Ok(message.iter().take(self.len).copied().collect()),
+            None => Ok(message.into_iter().take(self.len).collect()),
         }
     }
 }
