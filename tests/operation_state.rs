@@ -108,7 +108,7 @@ fn what_depends_on_a_key_is_not_saved() {
             .operation_state()
             .refused(CKR_OPERATION_NOT_INITIALIZED);
         type Begin = fn(Session, CK_OBJECT_HANDLE, CK_OBJECT_HANDLE) -> Result<(), Rv>;
-        let begin: [(Begin, CK_FLAGS); 5] = [
+        let begin: [(Begin, CK_FLAGS); 9] = [
             (|s, aes, _| s.encrypt_init(CKM_AES_ECB, aes), CKF_ENCRYPT),
             (|s, aes, _| s.decrypt_init(CKM_AES_ECB, aes), CKF_DECRYPT),
             (|s, _, hmac| s.sign_init(CKM_SHA256_HMAC, hmac), CKF_SIGN),
@@ -119,6 +119,22 @@ fn what_depends_on_a_key_is_not_saved() {
             (
                 |s, _, hmac| s.verify_signature_init(CKM_SHA256_HMAC, hmac, &[0; 32]),
                 CKF_VERIFY,
+            ),
+            (
+                |s, aes, _| s.message_encrypt_init(CKM_AES_GCM, aes),
+                CKF_MESSAGE_ENCRYPT,
+            ),
+            (
+                |s, aes, _| s.message_decrypt_init(CKM_AES_GCM, aes),
+                CKF_MESSAGE_DECRYPT,
+            ),
+            (
+                |s, _, hmac| s.message_sign_init(CKM_SHA256_HMAC, hmac),
+                CKF_MESSAGE_SIGN,
+            ),
+            (
+                |s, _, hmac| s.message_verify_init(CKM_SHA256_HMAC, hmac),
+                CKF_MESSAGE_VERIFY,
             ),
         ];
         for (begin, flag) in begin {

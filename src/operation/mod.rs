@@ -49,6 +49,11 @@ macro_rules! operations {
                 ended
             }
 
+            /// Whether an operation with a key is under way.
+            pub(crate) fn has_key(&self) -> bool {
+                false $(|| self.$field.is_some())*
+            }
+
             /// Ends the operations whose login is over.
             pub(crate) fn drop_stale(&mut self, slot: &Slot) {
                 $(self.$field.take_if(|operation| operation.guard.is_stale(slot));)*

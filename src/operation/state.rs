@@ -64,13 +64,8 @@ impl Session {
     /// C_GetOperationState.
     pub fn operation_state(&self, room: Room) -> Result<Answer> {
         let operations = self.operations();
-        let with_key = operations.encrypt.is_some()
-            || operations.decrypt.is_some()
-            || operations.sign.is_some()
-            || operations.verify.is_some()
-            || operations.verify_signature.is_some();
         let state = match &operations.digest {
-            _ if with_key => {
+            _ if operations.has_key() => {
                 return fail!(
                     CKR_STATE_UNSAVEABLE,
                     "what an operation with a key has come to does not leave the module"
