@@ -306,6 +306,62 @@ fn a_key_of_a_password_carries_no_sensitive_key() {
     });
 }
 
+/// Neither with what CKM_AES_KEY_WRAP fills up with, nor with the padding of the other mechanism, nor cut
+/// where its last bytes happen to be zero.
+#[test]
+fn a_private_key_comes_back_as_no_secret_key() {
+    strict(|session| {
+        let kek = aes_kek(session, &Template::new());
+        let public = Template::new().set(CKA_EC_PARAMS, Curve::P256.params);
+        let private = Template::new().set(CKA_EXTRACTABLE, true);
+        let (_, private) = session
+            .generate_key_pair(CKM_EC_KEY_PAIR_GEN, &public, &private)
+            .unwrap();
+        for by in [
+            CKM_AES_KEY_WRAP,
+            CKM_AES_KEY_WRAP_KWP,
+            CKM_AES_KEY_WRAP_PKCS7,
+        ] {
+            let wrapped = session.wrap(by, kek, private).unwrap();
+            for again in [
+                CKM_AES_KEY_WRAP,
+                CKM_AES_KEY_WRAP_KWP,
+                CKM_AES_KEY_WRAP_PKCS7,
+            ] {
+                for len in wrapped.len() - 24..=wrapped.len() {
+                    let secret = Template::new()
+                        .set(CKA_CLASS, CKO_SECRET_KEY)
+                        .set(CKA_KEY_TYPE, CKK_GENERIC_SECRET)
+                        .set(CKA_VALUE_LEN, len as CK_ULONG);
+                    session
+                        .unwrap(again, kek, &wrapped, &secret)
+                        .refused(CKR_WRAPPED_KEY_INVALID);
+                }
+            }
+        }
+    });
+}
+
+#[test]
+fn nobody_sees_the_mark_of_a_public_kek() {
+    strict(|session| {
+        let public = Template::new()
+            .set(CKA_EC_PARAMS, Curve::P256.params)
+            .set(CKA_WRAP, true);
+        let private = Template::new().set(CKA_UNWRAP, true);
+        let (public, _) = session
+            .generate_key_pair(CKM_EC_KEY_PAIR_GEN, &public, &private)
+            .unwrap();
+        for mark in (0..16).map(|number| CKA_VENDOR_DEFINED | 0x4e54_0000 | number) {
+            session
+                .get(public, mark)
+                .refused(CKR_ATTRIBUTE_TYPE_INVALID);
+            let marked = Template::new().set(mark, true);
+            assert_eq!(session.find(&marked).unwrap(), [0; 0], "{mark:#x}");
+        }
+    });
+}
+
 #[test]
 fn a_kek_has_no_mechanism_that_tells_of_changes() {
     strict(|session| {

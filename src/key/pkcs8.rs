@@ -154,9 +154,11 @@ fn secret_der(value: &impl Encode) -> Result<Secret> {
     Ok(der)
 }
 
-/// Whether the bytes are a PrivateKeyInfo, and so no secret key.
+/// Whether the bytes are a PrivateKeyInfo, and so no secret key, whatever a mechanism has filled them
+/// up with.
 pub fn is_private_key(bytes: &[u8]) -> bool {
-    PrivateKeyInfo::from_der(bytes).is_ok()
+    let der = der_len(bytes).and_then(|len| bytes.get(..len));
+    der.is_some_and(|der| PrivateKeyInfo::from_der(der).is_ok())
 }
 
 /// Length of the DER value that the bytes begin with; what follows is padding.

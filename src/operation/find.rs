@@ -1,5 +1,6 @@
 //! Searching for objects (PKCS#11 5.7.7 to 5.7.9).
 
+use super::objects::is_mark;
 use super::{advance, none_active, take};
 use crate::attribute::Template;
 use crate::error::Result;
@@ -17,8 +18,12 @@ impl Session {
     pub fn find_init(&self, template: &Template<'_>) -> Result<()> {
         let mut operations = self.operations();
         none_active(&operations.find)?;
+        let found = match template.iter().any(|(attribute, _)| is_mark(attribute)) {
+            true => Vec::new(),
+            false => self.find_all(template)?,
+        };
         operations.find = Some(Search {
-            found: self.find_all(template)?.into_iter(),
+            found: found.into_iter(),
         });
         Ok(())
     }

@@ -17,6 +17,11 @@ use std::sync::Arc;
 /// gives way to one that the caller stores.
 const COMPANION: CK_ATTRIBUTE_TYPE = CKA_VENDOR_DEFINED | 0x4e54_0001;
 
+/// Whether an attribute is the token's own mark, which no caller sees.
+pub(super) fn is_mark(attribute: CK_ATTRIBUTE_TYPE) -> bool {
+    matches!(attribute, COMPANION | FREE_KEY | KEK_PAIR)
+}
+
 /// What C_GetAttributeValue finds (5.7.5).
 #[derive(Debug)]
 pub enum Value {
@@ -320,7 +325,7 @@ impl Session {
 
     fn value(&self, object: &Object, attribute: CK_ATTRIBUTE_TYPE) -> Result<Value> {
         let attributes = object.attributes();
-        if matches!(attribute, COMPANION | FREE_KEY | KEK_PAIR) {
+        if is_mark(attribute) {
             return Ok(Value::Unknown);
         }
         if let Some(value) = attributes.get(attribute) {

@@ -445,11 +445,11 @@ fn recovered(plan: Plan, attributes: Attributes, material: Secret) -> Result<New
     if attributes.class() == Some(CKO_PRIVATE_KEY) {
         return recovered_private(plan, attributes, &material);
     }
-    let value = cut(plan, &attributes, &material)?;
-    // Another class of object than was wrapped.
-    if pkcs8::is_private_key(&value) {
+    // Another class of object than was wrapped; not to be told from a secret key once it is cut.
+    if pkcs8::is_private_key(&material) {
         return fail!(CKR_WRAPPED_KEY_INVALID, "the wrapped key is a private key");
     }
+    let value = cut(plan, &attributes, &material)?;
     let mut attributes = attributes;
     if value.is_empty() || !fits(attributes.key_type(), value.len()) {
         return wrong_len(value.len());
