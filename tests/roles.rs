@@ -343,6 +343,24 @@ fn a_private_key_comes_back_as_no_secret_key() {
 }
 
 #[test]
+fn a_kek_unwraps_nothing_but_keys() {
+    strict(|session| {
+        let kek = aes_kek(session, &Template::new());
+        let wrapped = session
+            .wrap(CKM_AES_KEY_WRAP_KWP, kek, victim(session))
+            .unwrap();
+        for class in [CKO_PUBLIC_KEY, CKO_DATA, CKO_CERTIFICATE, 99] {
+            let other = Template::new()
+                .set(CKA_CLASS, class)
+                .set(CKA_LABEL, "no key");
+            session
+                .unwrap(CKM_AES_KEY_WRAP_KWP, kek, &wrapped, &other)
+                .refused(CKR_TEMPLATE_INCONSISTENT);
+        }
+    });
+}
+
+#[test]
 fn nobody_sees_the_mark_of_a_public_kek() {
     strict(|session| {
         let public = Template::new()

@@ -273,26 +273,25 @@ impl Session {
         template: &Template<'_>,
     ) -> Result<Attributes> {
         let mut template = template.clone().under(kek, CKA_UNWRAP_TEMPLATE)?;
+        // Before the policy demands what objects of other classes do not have.
+        if !matches!(
+            template.ulong(CKA_CLASS),
+            None | Some(CKO_SECRET_KEY | CKO_PRIVATE_KEY)
+        ) {
+            return fail!(
+                CKR_TEMPLATE_INCONSISTENT,
+                "a secret or private key is unwrapped, nothing else"
+            );
+        }
         for demand in self.roles().demands(kek) {
             template = template.demand(demand, [CK_TRUE].as_slice().into())?;
         }
         // 5.18.4.
         let template = template.or([(CKA_EXTRACTABLE, [CK_TRUE].as_slice().into())]);
         let class = takes_secret_keys_only(row.plan).then_some(CKO_SECRET_KEY);
-        let built = attribute::build(
-            Birth::Unwrap,
-            &template,
-            class,
-            None,
-            self.author(self.by_so()),
-        )?;
-        match built.attributes.class() {
-            Some(CKO_SECRET_KEY | CKO_PRIVATE_KEY) => Ok(built.attributes),
-            _ => fail!(
-                CKR_TEMPLATE_INCONSISTENT,
-                "a secret or private key is unwrapped, nothing else"
-            ),
-        }
+        let author = self.author(self.by_so());
+        attribute::build(Birth::Unwrap, &template, class, None, author)
+            .map(|built| built.attributes)
     }
 
     fn unseal(
