@@ -196,10 +196,11 @@ rules! {
     CKA_COPYABLE,          Bool,  ANY,     &[], N8 | N12, True;
     CKA_DESTROYABLE,       Bool,  ANY,     &[], N8, True;
     CKA_LABEL,             Bytes, ANY,     &[], N8, Empty;
-    // Data (4.5).
-    CKA_APPLICATION,       Bytes, DATA,    &[], 0, Empty;
+    // Data (4.5). What may be changed is not said there any more; 2.01 (10.3) said that owner and value
+    // may, and applications do. The type stays: it says where a card keeps the object.
+    CKA_APPLICATION,       Bytes, DATA,    &[], N8, Empty;
     CKA_OBJECT_ID,         Bytes, DATA,    &[], 0, Empty;
-    CKA_VALUE,             Bytes, DATA,    &[], 0, Empty;
+    CKA_VALUE,             Bytes, DATA,    &[], N8, Empty;
     // X.509 certificates (4.6.3).
     CKA_CERTIFICATE_TYPE,  Ulong, CERTIFICATE, &[], N1, Absent;
     CKA_TRUSTED,           Bool,  CERTIFICATE | PUBLIC | SECRET, &[], N8 | N10, False;

@@ -423,12 +423,39 @@ fn changing_attributes() {
             assert_eq!(session.get(key, CKA_LABEL).unwrap(), b"new");
             session.sign(CKM_SHA256_RSA_PKCS, key, b"data").unwrap();
         }
-        // 4.5.2: of a data object only what all storage objects let change.
-        let note = session.create(&data("note")).unwrap();
-        for attribute in [CKA_VALUE, CKA_APPLICATION, CKA_OBJECT_ID] {
-            session
-                .set(note, &Template::new().set(attribute, "x"))
-                .refused(CKR_ATTRIBUTE_READ_ONLY);
+        // A data object's owner and value are the application's to change; its type says where a card keeps it.
+        for on_token in [false, true] {
+            let note = data("note").set(CKA_VALUE, "old").set(CKA_TOKEN, on_token);
+            let note = session.create(&note).unwrap();
+            let then = Template::new()
+                .set(CKA_VALUE, "a longer value")
+                .set(CKA_APPLICATION, "the owner");
+            let copy = session.copy(note, &then).unwrap();
+            let has = |object| {
+                assert_eq!(session.get(object, CKA_VALUE).unwrap(), b"a longer value");
+                assert_eq!(session.get(object, CKA_APPLICATION).unwrap(), b"the owner");
+            };
+            has(copy);
+            assert_eq!(session.get(note, CKA_VALUE).unwrap(), b"old");
+            session.set(note, &then).unwrap();
+            has(note);
+            session.destroy(copy).unwrap();
+            assert_eq!(
+                session.find_one(&then.clone().set(CKA_TOKEN, on_token)),
+                note
+            );
+            // A card is read anew after a logout.
+            session.logout().unwrap();
+            session.login(CKU_USER, USER_PIN).unwrap();
+            let note = session.find_one(&then.set(CKA_TOKEN, on_token));
+            has(note);
+            for fixed in [
+                Template::new().set(CKA_OBJECT_ID, &[6, 1, 42]),
+                Template::new().set(CKA_CLASS, CKO_DATA),
+            ] {
+                session.set(note, &fixed).refused(CKR_ATTRIBUTE_READ_ONLY);
+                session.copy(note, &fixed).refused(CKR_ATTRIBUTE_READ_ONLY);
+            }
         }
         let fixed = session
             .create(&data("fixed").set(CKA_MODIFIABLE, false))
