@@ -29,7 +29,7 @@ pub enum Kind {
     Date,
     /// Array of CK_MECHANISM_TYPE.
     Mechanisms,
-    /// A template (CKF_ARRAY_ATTRIBUTE), as [`nested`] encodes it.
+    /// A template, as [`nested`] encodes it.
     Template,
 }
 
@@ -250,6 +250,8 @@ rules! {
     CKA_WRAP_TEMPLATE,     Template, PUBLIC | SECRET,  &[], 0, Absent;
     CKA_UNWRAP_TEMPLATE,   Template, PRIVATE | SECRET, &[], 0, Absent;
     CKA_DERIVE_TEMPLATE,   Template, PRIVATE | SECRET, &[], 0, Absent;
+    CKA_ENCAPSULATE_TEMPLATE, Template, PUBLIC,  &[], 0, Absent;
+    CKA_DECAPSULATE_TEMPLATE, Template, PRIVATE, &[], 0, Absent;
     CKA_ALWAYS_AUTHENTICATE, Bool, PRIVATE, &[], ON_COPY, False;
     CKA_CHECK_VALUE,       Bytes, SECRET,  &[], 0, Absent;
     // RSA keys (6.1.2, 6.1.3).

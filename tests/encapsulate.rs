@@ -161,6 +161,47 @@ fn the_template_says_what_key_it_is() {
     });
 }
 
+/// CKA_ENCAPSULATE_TEMPLATE is matched (4.9), CKA_DECAPSULATE_TEMPLATE added, as where a key is unwrapped.
+#[test]
+fn templates_of_the_pair() {
+    isolated_on(&[SOFTWARE], |world| {
+        let session = world.token().user();
+        let of = |template: &Template| array(&template.attributes());
+        let demanded = Template::new().set(CKA_LABEL, "agreed");
+        let added = Template::new()
+            .set(CKA_LABEL, "received")
+            .set(CKA_EXTRACTABLE, false);
+        let (public, private) = session
+            .generate_key_pair(
+                CKM_ML_KEM_KEY_PAIR_GEN,
+                &Template::new()
+                    .set(CKA_PARAMETER_SET, CKP_ML_KEM_512)
+                    .set(CKA_ENCAPSULATE_TEMPLATE, of(&demanded)),
+                &Template::new().set(CKA_DECAPSULATE_TEMPLATE, of(&added)),
+            )
+            .unwrap();
+        let before = session.find(&Template::new()).unwrap().len();
+        session
+            .encapsulate(public, &open())
+            .map(drop)
+            .refused(CKR_TEMPLATE_INCONSISTENT);
+        assert_eq!(session.find(&Template::new()).unwrap().len(), before);
+        let (ciphertext, _) = session
+            .encapsulate(public, &open().with(&demanded))
+            .unwrap();
+        for conflict in [demanded.clone(), open().set(CKA_EXTRACTABLE, true)] {
+            session
+                .decapsulate(private, &conflict, &ciphertext)
+                .refused(CKR_TEMPLATE_INCONSISTENT);
+        }
+        let received = session
+            .decapsulate(private, &Template::new(), &ciphertext)
+            .unwrap();
+        assert_eq!(session.get(received, CKA_LABEL).unwrap(), b"received");
+        assert!(!session.get_bool(received, CKA_EXTRACTABLE));
+    });
+}
+
 #[test]
 fn nothing_is_made_without_room() {
     isolated_on(&[SOFTWARE], |world| {

@@ -1,4 +1,5 @@
-//! Attributes that are templates themselves (CKF_ARRAY_ATTRIBUTE: CKA_WRAP_TEMPLATE and its like).
+//! Attributes that are templates themselves (CKA_WRAP_TEMPLATE and its like; most have the bit
+//! CKF_ARRAY_ATTRIBUTE, the newest do not).
 //!
 //! Among an object's attributes such a template is DER: it has no pointers, and the order of its bytes
 //! is not the machine's, so that it is stored, compared and moved as any other value.
@@ -26,10 +27,9 @@ struct Entry {
 
 /// Whether an attribute's value is a template.
 pub fn is_template(attribute: CK_ATTRIBUTE_TYPE) -> bool {
-    attribute & CKF_ARRAY_ATTRIBUTE != 0
-        && RULES
-            .iter()
-            .any(|rule| rule.attribute == attribute && rule.kind == Kind::Template)
+    RULES
+        .iter()
+        .any(|rule| rule.attribute == attribute && rule.kind == Kind::Template)
 }
 
 /// A template as a value. `CKR_ATTRIBUTE_TYPE_INVALID`, `CKR_ATTRIBUTE_VALUE_INVALID` for what no
@@ -113,7 +113,8 @@ pub fn matches(key: &Attributes, template: CK_ATTRIBUTE_TYPE, target: &Attribute
 
 impl<'a> Template<'a> {
     /// The template of a key that `key` makes, with what an attribute of `key` adds to it (5.18.4,
-    /// CKA_UNWRAP_TEMPLATE; 5.18.5, CKA_DERIVE_TEMPLATE). `CKR_TEMPLATE_INCONSISTENT` on conflict.
+    /// CKA_UNWRAP_TEMPLATE; 5.18.5, CKA_DERIVE_TEMPLATE; and CKA_DECAPSULATE_TEMPLATE).
+    /// `CKR_TEMPLATE_INCONSISTENT` on conflict.
     pub fn under(mut self, key: &Attributes, template: CK_ATTRIBUTE_TYPE) -> Result<Template<'a>> {
         let added = key.get(template).map(decode).transpose()?;
         for (attribute, value) in added.unwrap_or_default() {

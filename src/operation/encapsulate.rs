@@ -1,7 +1,7 @@
 //! Keys agreed on by encapsulation (PKCS#11 5.18.8, 5.18.9).
 
 use super::{Answer, Guard, Room, afford_object};
-use crate::attribute::{self, Attributes, Birth, Template};
+use crate::attribute::{self, Attributes, Birth, Template, nested};
 use crate::complete::{complete_secret, note_birth};
 use crate::error::{Error, Result, fail};
 use crate::memory::Secret;
@@ -21,6 +21,12 @@ impl Session {
         let era = self.slot.era();
         let (_, public) = self.key_for(CKF_ENCAPSULATE, CKA_ENCAPSULATE, mechanism, public)?;
         let attributes = self.agreed_key(template)?;
+        if !nested::matches(public.attributes(), CKA_ENCAPSULATE_TEMPLATE, &attributes)? {
+            return fail!(
+                CKR_TEMPLATE_INCONSISTENT,
+                "the new key is not as CKA_ENCAPSULATE_TEMPLATE of the public key has it (4.9)"
+            );
+        }
         let (_, len) = public.size();
         match room {
             Room::Query => return Ok((Answer::Length(len), None)),
@@ -45,7 +51,10 @@ impl Session {
             .key_for(CKF_DECAPSULATE, CKA_DECAPSULATE, mechanism, private)
             .map_err(of_unwrapping)?;
         Guard::new(&self.slot, &private).check(&self.slot)?;
-        let attributes = self.agreed_key(template)?;
+        let template = template
+            .clone()
+            .under(private.attributes(), CKA_DECAPSULATE_TEMPLATE)?;
+        let attributes = self.agreed_key(&template)?;
         let shared = private
             .private_key(self.slot.token())?
             .decapsulate(ciphertext)?;
