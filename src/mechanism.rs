@@ -292,7 +292,7 @@ mechanisms! {
     CKM_AES_CCM,                 [CKK_AES], AES_BYTES, CRYPT | WRAP, Ccm, Plan::Ccm;
     CKM_AES_KEY_WRAP,            [CKK_AES], AES_BYTES, CRYPT | WRAP, WrapIv, KeyWrap { padded: false };
     CKM_AES_KEY_WRAP_KWP,        [CKK_AES], AES_BYTES, CRYPT | WRAP, PaddedWrapIv, KeyWrap { padded: true };
-    CKM_AES_KEY_WRAP_PKCS7,      [CKK_AES], AES_BYTES, WRAP, WrapIv, KeyWrapPkcs7;
+    CKM_AES_KEY_WRAP_PKCS7,      [CKK_AES], AES_BYTES, CRYPT | WRAP, WrapIv, KeyWrapPkcs7;
     CKM_RSA_AES_KEY_WRAP,        [CKK_RSA], RSA_BITS, WRAP, RsaAesKeyWrap, Plan::RsaAesKeyWrap;
     CKM_AES_CMAC,                [CKK_AES], AES_BYTES, SIGN, None, Cmac;
     CKM_AES_CMAC_GENERAL,        [CKK_AES], AES_BYTES, SIGN, Length, Cmac;

@@ -463,3 +463,40 @@ fn key_wrap_of_data() {
         }
     });
 }
+
+/// RFC 3394 of PKCS #7 padding up to a unit of eight bytes, always one byte at least (6.16.3).
+#[test]
+fn key_wrap_with_pkcs7_padding() {
+    isolated(|world| {
+        let session = world.token().user();
+        let kek = secret(session, CKK_AES, &[0x42; 32]);
+        for (bytes, padding) in [(8, 8), (9, 7), (15, 1), (16, 8), (100, 4)] {
+            let data = vec![0x5a; bytes];
+            let padded = [data.clone(), vec![padding; usize::from(padding)]].concat();
+            for iv in [&[][..], &[1; 8]] {
+                let mech = |kind| match iv {
+                    [] => Mech::new(kind),
+                    iv => Mech::bytes(kind, iv),
+                };
+                let sealed = session
+                    .encrypt(mech(CKM_AES_KEY_WRAP_PKCS7), kek, &data)
+                    .unwrap();
+                let same = session.encrypt(mech(CKM_AES_KEY_WRAP), kek, &padded);
+                assert_eq!(same.unwrap(), sealed);
+                let opened = session.decrypt(mech(CKM_AES_KEY_WRAP_PKCS7), kek, &sealed);
+                assert_eq!(opened.unwrap(), data);
+            }
+        }
+        // Too short for RFC 3394, without padding, cut.
+        session
+            .encrypt(CKM_AES_KEY_WRAP_PKCS7, kek, &[1; 7])
+            .refused(CKR_DATA_LEN_RANGE);
+        let bare = session.encrypt(CKM_AES_KEY_WRAP, kek, &[9; 16]).unwrap();
+        session
+            .decrypt(CKM_AES_KEY_WRAP_PKCS7, kek, &bare)
+            .refused(CKR_ENCRYPTED_DATA_INVALID);
+        session
+            .decrypt(CKM_AES_KEY_WRAP_PKCS7, kek, &bare[..16])
+            .refused(CKR_ENCRYPTED_DATA_LEN_RANGE);
+    });
+}

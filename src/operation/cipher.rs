@@ -275,9 +275,25 @@ impl Counter {
     }
 }
 
+/// With PKCS #7 padding (RFC 5652 6.3).
+pub(super) fn padded_to(unit: usize, text: &[u8]) -> Result<Vec<u8>> {
+    let padding = unit - text.len() % unit;
+    let mut padded = memory::buffer(text.len() + padding)?;
+    padded.extend_from_slice(text);
+    padded.resize(text.len() + padding, padding as u8);
+    Ok(padded)
+}
+
+/// Takes PKCS #7 padding off. `CKR_ENCRYPTED_DATA_INVALID`.
+pub(super) fn unpadded(unit: usize, text: &[u8]) -> Result<Secret> {
+    let padding = padding_len(unit, text)?;
+    let stays = text.len().saturating_sub(padding);
+    Secret::copy_of(text.get(..stays).unwrap_or_default())
+}
+
 /// Length of the PKCS#7 padding up to so many bytes (RFC 5652 6.3), found without a branch on them.
 /// `CKR_ENCRYPTED_DATA_INVALID`.
-pub(super) fn padding_len(unit: usize, plain: &[u8]) -> Result<usize> {
+fn padding_len(unit: usize, plain: &[u8]) -> Result<usize> {
     let refused = || Error::new(CKR_ENCRYPTED_DATA_INVALID, "the padding is not right");
     let last = plain.len().checked_sub(unit).and_then(|at| plain.get(at..));
     let last = last.ok_or_else(refused)?;

@@ -1,6 +1,7 @@
 //! Ciphers that take a message in one piece: those with authentication, of which no plaintext is given
 //! out before the tag holds, and AES Key Wrap (PKCS#11 6.13, 6.14, 6.66).
 
+use super::cipher::{padded_to, unpadded};
 use super::{append, collect};
 use crate::crypto::{Direction, engine};
 use crate::error::{Error, Result, fail};
@@ -29,6 +30,10 @@ pub(super) enum How {
     },
     KeyWrap {
         padded: bool,
+        iv: Option<Vec<u8>>,
+    },
+    /// RFC 3394 of PKCS#7 padding.
+    KeyWrapPkcs7 {
         iv: Option<Vec<u8>>,
     },
 }
@@ -62,10 +67,10 @@ impl How {
             }
             (Plan::KeyWrap { padded }, parameter) => Some(How::KeyWrap {
                 padded,
-                iv: match parameter {
-                    Parameter::Iv(iv) => Some(iv),
-                    _ => None,
-                },
+                iv: given(parameter),
+            }),
+            (Plan::KeyWrapPkcs7, parameter) => Some(How::KeyWrapPkcs7 {
+                iv: given(parameter),
             }),
             _ => None,
         }
@@ -76,8 +81,16 @@ impl How {
         match self {
             How::Gcm { tag, .. } | How::Ccm { tag, .. } => *tag,
             How::ChaCha20Poly1305 { .. } => POLY1305_TAG,
-            How::KeyWrap { .. } => SEMIBLOCK,
+            How::KeyWrap { .. } | How::KeyWrapPkcs7 { .. } => SEMIBLOCK,
         }
+    }
+}
+
+/// An initial value other than the default one.
+fn given(parameter: Parameter) -> Option<Vec<u8>> {
+    match parameter {
+        Parameter::Iv(iv) => Some(iv),
+        _ => None,
     }
 }
 
@@ -113,7 +126,10 @@ impl Whole {
     /// it.
     pub(super) fn tells_len(&self) -> bool {
         self.direction == Direction::Encrypt
-            || !matches!(self.how, How::KeyWrap { padded: true, .. })
+            || !matches!(
+                self.how,
+                How::KeyWrap { padded: true, .. } | How::KeyWrapPkcs7 { .. }
+            )
     }
 
     /// Length of the answer when `more` bytes have come; at most, where it is hidden.
@@ -126,6 +142,9 @@ impl Whole {
                 .checked_next_multiple_of(SEMIBLOCK)
                 .unwrap_or(input)
                 .saturating_add(surplus),
+            (Direction::Encrypt, How::KeyWrapPkcs7 { .. }) => {
+                (input - input % SEMIBLOCK).saturating_add(SEMIBLOCK + surplus)
+            }
             (Direction::Encrypt, _) => input.saturating_add(surplus),
         }
     }
@@ -179,6 +198,10 @@ impl Whole {
             } => engine::ccm_seal(key, nonce, aad, *tag, input),
             How::ChaCha20Poly1305 { nonce, aad } => engine::chacha_seal(key, nonce, aad, input),
             How::KeyWrap { padded, iv } => engine::key_wrap(*padded, key, iv.as_deref(), input),
+            How::KeyWrapPkcs7 { iv } => {
+                let text = Zeroizing::new(padded_to(SEMIBLOCK, input)?);
+                engine::key_wrap(false, key, iv.as_deref(), &text)
+            }
         }
     }
 
@@ -193,6 +216,9 @@ impl Whole {
             How::KeyWrap { padded, iv } => {
                 engine::key_unwrap(*padded, key, iv.as_deref(), input).map_err(as_data)
             }
+            How::KeyWrapPkcs7 { iv } => engine::key_unwrap(false, key, iv.as_deref(), input)
+                .map_err(as_data)
+                .and_then(|text| unpadded(SEMIBLOCK, &text)),
         }
     }
 }

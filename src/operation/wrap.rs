@@ -3,6 +3,7 @@
 //! What may be wrapped under what is said in [`roles`](crate::attribute::roles); here is what the
 //! standard says, and the work.
 
+use super::cipher::{padded_to, unpadded};
 use super::whole::{How, Whole};
 use super::{Answer, Room, afford_object, check_usage};
 use crate::attribute::{self, Attributes, Birth, Template, nested};
@@ -18,7 +19,6 @@ use crate::token::NewObject;
 use cryptoki_sys::*;
 use ecdh::Agreement;
 use std::sync::Arc;
-use zeroize::Zeroizing;
 
 mod ecdh;
 
@@ -214,11 +214,6 @@ impl Session {
                 .and_then(|mut cipher| cipher.update(&mut text))
                 .map(|()| text)
             }
-            (Plan::KeyWrapPkcs7, parameter) => {
-                let text = Zeroizing::new(padded_to(SEMIBLOCK, material)?);
-                let iv = Some(iv(parameter)).filter(|iv| !iv.is_empty());
-                engine::key_wrap(false, &kek.secret_key(token)?, iv, &text)
-            }
             (Plan::RsaAesKeyWrap, Parameter::RsaAesKeyWrap { len, scheme }) => {
                 let mut once = Secret::zeroed(*len)?;
                 engine::random(&mut once)?;
@@ -315,11 +310,6 @@ impl Session {
                         true => unpadded(BLOCK, &text),
                         false => Ok(text),
                     })
-            }
-            (Plan::KeyWrapPkcs7, parameter) => {
-                let iv = Some(iv(parameter)).filter(|iv| !iv.is_empty());
-                engine::key_unwrap(false, &kek.secret_key(token)?, iv, wrapped)
-                    .and_then(|text| unpadded(SEMIBLOCK, &text))
             }
             (Plan::RsaAesKeyWrap, Parameter::RsaAesKeyWrap { len, scheme }) => {
                 // Which of the two parts is wrong is nobody's business: a length is refused before
@@ -421,22 +411,6 @@ fn wrapped_len(row: &Mechanism, how: &Wrapping, kek: &Object, len: usize) -> Res
         }
         _ => Ok(kek.size().1),
     }
-}
-
-/// With PKCS #7 padding (RFC 5652 6.3).
-fn padded_to(unit: usize, text: &[u8]) -> Result<Vec<u8>> {
-    let padding = unit - text.len() % unit;
-    let mut padded = memory::buffer(text.len() + padding)?;
-    padded.extend_from_slice(text);
-    padded.resize(text.len() + padding, padding as u8);
-    Ok(padded)
-}
-
-/// Takes PKCS #7 padding off.
-fn unpadded(unit: usize, text: &[u8]) -> Result<Secret> {
-    let padding = super::cipher::padding_len(unit, text)?;
-    let stays = text.len().saturating_sub(padding);
-    Secret::copy_of(text.get(..stays).unwrap_or_default())
 }
 
 /// The key of the unwrapped bytes, with the attributes that its template gives it.
