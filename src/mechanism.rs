@@ -248,7 +248,7 @@ mechanisms! {
     CKM_SHA3_256_RSA_PKCS_PSS,   [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha3_256));
     CKM_SHA3_384_RSA_PKCS_PSS,   [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha3_384));
     CKM_SHA3_512_RSA_PKCS_PSS,   [CKK_RSA], RSA_BITS, SIGN, Pss, RsaPss(Some(Sha3_512));
-    CKM_RSA_PKCS_OAEP,           [CKK_RSA], RSA_BITS, CRYPT | WRAP, Oaep, RsaOaep;
+    CKM_RSA_PKCS_OAEP,           [CKK_RSA], RSA_BITS, CRYPT | WRAP | CAPSULE, Oaep, RsaOaep;
     CKM_RSA_X_509,               [CKK_RSA], RSA_BITS, SIGN | CRYPT | WRAP | RECOVER, None, RsaRaw;
     // Elliptic curves (6.3).
     CKM_EC_KEY_PAIR_GEN,         [CKK_EC], EC_BITS, PAIR | EC, None, EcPair;
@@ -334,8 +334,8 @@ mechanisms! {
     CKM_SHA3_384_HMAC_GENERAL,   [CKK_GENERIC_SECRET CKK_SHA3_384_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha3_384);
     CKM_SHA3_512_HMAC_GENERAL,   [CKK_GENERIC_SECRET CKK_SHA3_512_HMAC], MAC_BYTES, SIGN, Length, Hmac(Sha3_512);
     // Derivation.
-    CKM_ECDH1_DERIVE,            [CKK_EC CKK_EC_MONTGOMERY], AGREE_BITS, DERIVE | EC, Ecdh, Plan::Ecdh;
-    CKM_ECDH1_COFACTOR_DERIVE,   [CKK_EC], EC_BITS, DERIVE | EC, Ecdh, Plan::Ecdh;
+    CKM_ECDH1_DERIVE,            [CKK_EC CKK_EC_MONTGOMERY], AGREE_BITS, DERIVE | CAPSULE | EC, Ecdh, Plan::Ecdh;
+    CKM_ECDH1_COFACTOR_DERIVE,   [CKK_EC], EC_BITS, DERIVE | CAPSULE | EC, Ecdh, Plan::Ecdh;
     CKM_PUB_KEY_FROM_PRIV_KEY,   PAIR_KEYS, PAIR_BITS, DERIVE, None, PublicOfPrivate;
     CKM_HKDF_KEY_GEN,            [CKK_HKDF], MAC_BYTES, CKF_GENERATE, None, SecretKey;
     CKM_HKDF_DERIVE,             [CKK_GENERIC_SECRET CKK_HKDF], MAC_BYTES, DERIVE, Hkdf, Plan::Hkdf;

@@ -24,11 +24,12 @@ impl Session {
     /// The return code, and what the length became, with room for `room` bytes (`None`: NULL).
     fn try_encapsulate(
         self,
+        mechanism: impl Into<Mech>,
         key: CK_OBJECT_HANDLE,
         template: &Template,
         room: Option<&mut [u8]>,
     ) -> (Result<CK_OBJECT_HANDLE, Rv>, CK_ULONG) {
-        let mechanism = Mech::new(CKM_ML_KEM);
+        let mechanism = mechanism.into();
         let mut attributes = template.attributes();
         let mut made = 0;
         let (out, mut len) = match room {
@@ -46,10 +47,20 @@ impl Session {
         key: CK_OBJECT_HANDLE,
         template: &Template,
     ) -> Result<(Vec<u8>, CK_OBJECT_HANDLE), Rv> {
-        let (asked, len) = self.try_encapsulate(key, template, None);
+        self.encapsulate_by(CKM_ML_KEM, key, template)
+    }
+
+    fn encapsulate_by(
+        self,
+        mechanism: impl Into<Mech>,
+        key: CK_OBJECT_HANDLE,
+        template: &Template,
+    ) -> Result<(Vec<u8>, CK_OBJECT_HANDLE), Rv> {
+        let mechanism = mechanism.into();
+        let (asked, len) = self.try_encapsulate(mechanism.clone(), key, template, None);
         asked?;
         let mut ciphertext = vec![0; len as usize];
-        let (made, written) = self.try_encapsulate(key, template, Some(&mut ciphertext));
+        let (made, written) = self.try_encapsulate(mechanism, key, template, Some(&mut ciphertext));
         assert_eq!(written, len);
         Ok((ciphertext, made?))
     }
@@ -60,7 +71,17 @@ impl Session {
         template: &Template,
         ciphertext: &[u8],
     ) -> Result<CK_OBJECT_HANDLE, Rv> {
-        let mechanism = Mech::new(CKM_ML_KEM);
+        self.decapsulate_by(CKM_ML_KEM, key, template, ciphertext)
+    }
+
+    fn decapsulate_by(
+        self,
+        mechanism: impl Into<Mech>,
+        key: CK_OBJECT_HANDLE,
+        template: &Template,
+        ciphertext: &[u8],
+    ) -> Result<CK_OBJECT_HANDLE, Rv> {
+        let mechanism = mechanism.into();
         let mut attributes = template.attributes();
         let mut made = 0;
         try_call!(via self.module.v32(), C_DecapsulateKey(
@@ -207,19 +228,20 @@ fn nothing_is_made_without_room() {
     isolated_on(&[SOFTWARE], |world| {
         let session = world.token().user();
         let pair = session.kem(CKP_ML_KEM_512);
-        let (asked, len) = session.try_encapsulate(pair.public, &open(), None);
+        let (asked, len) = session.try_encapsulate(CKM_ML_KEM, pair.public, &open(), None);
         assert_eq!((asked.map(drop), len), (Ok(()), 768));
         for room in [0, 1, 767] {
             let mut ciphertext = vec![0; room];
             ciphertext.reserve(1);
             let (refused, len) =
-                session.try_encapsulate(pair.public, &open(), Some(&mut ciphertext));
+                session.try_encapsulate(CKM_ML_KEM, pair.public, &open(), Some(&mut ciphertext));
             refused.refused(CKR_BUFFER_TOO_SMALL);
             assert_eq!(len, 768);
         }
         assert_eq!(session.secrets(), 0);
         let mut larger = vec![0; 1000];
-        let (made, len) = session.try_encapsulate(pair.public, &open(), Some(&mut larger));
+        let (made, len) =
+            session.try_encapsulate(CKM_ML_KEM, pair.public, &open(), Some(&mut larger));
         session
             .decapsulate(pair.private, &open(), &larger[..len as usize])
             .unwrap();
@@ -268,7 +290,8 @@ fn refusals() {
         ];
         for (template, rv) in templates {
             let mut room = vec![0; 768];
-            let (made, _) = session.try_encapsulate(pair.public, &template, Some(&mut room));
+            let (made, _) =
+                session.try_encapsulate(CKM_ML_KEM, pair.public, &template, Some(&mut room));
             made.refused(rv);
             session
                 .decapsulate(pair.private, &template, &ciphertext)
@@ -299,5 +322,171 @@ fn refusals() {
             .encapsulate(0xdead, &open())
             .refused(CKR_KEY_HANDLE_INVALID);
         assert_eq!(session.secrets(), before);
+    });
+}
+
+fn encapsulates() -> Template {
+    Template::new().set(CKA_ENCAPSULATE, true)
+}
+
+fn decapsulates() -> Template {
+    Template::new().set(CKA_DECAPSULATE, true)
+}
+
+fn of(len: CK_ULONG) -> Template {
+    open().set(CKA_VALUE_LEN, len)
+}
+
+/// 6.3.17: the ciphertext is the public half of a pair made for one use, and the key what C_DeriveKey
+/// makes of it.
+#[test]
+fn ecdh_encapsulates() {
+    isolated(|world| {
+        let session = world.token().user();
+        let mech = |kind, kdf, shared: &[u8], peer: &[u8]| {
+            let mut mech = Mech::ecdh(kdf, shared, peer);
+            mech.kind = kind;
+            mech
+        };
+        for on_token in [false, true] {
+            for curve in world.kind.keys(on_token).curves {
+                if *curve == Curve::ED25519 {
+                    continue;
+                }
+                let place = on(on_token);
+                let (public, private) = session
+                    .generate_key_pair(
+                        CKM_EC_KEY_PAIR_GEN,
+                        &encapsulates().set(CKA_EC_PARAMS, curve.params).with(&place),
+                        &decapsulates().set(CKA_DERIVE, true).with(&place),
+                    )
+                    .unwrap();
+                let generic = open().set(CKA_KEY_TYPE, CKK_GENERIC_SECRET);
+                let aes = of(32).set(CKA_KEY_TYPE, CKK_AES);
+                for (kind, kdf, shared, template) in [
+                    (CKM_ECDH1_DERIVE, CKD_NULL, &b""[..], generic.clone()),
+                    (CKM_ECDH1_DERIVE, CKD_SHA256_KDF, b"shared", aes.clone()),
+                    (CKM_ECDH1_COFACTOR_DERIVE, CKD_NULL, b"", aes),
+                ] {
+                    let by = |peer: &[u8]| mech(kind, kdf, shared, peer);
+                    let (ciphertext, sent) =
+                        session.encapsulate_by(by(b""), public, &template).unwrap();
+                    assert_eq!(ciphertext.len(), 1 + 2 * curve.size);
+                    let received = session
+                        .decapsulate_by(by(b""), private, &template, &ciphertext)
+                        .unwrap();
+                    let value = |key| session.get(key, CKA_VALUE).unwrap();
+                    assert_eq!(value(sent), value(received), "{}", curve.name);
+                    let typed = template
+                        .clone()
+                        .set(CKA_CLASS, CKO_SECRET_KEY)
+                        .set(CKA_EXTRACTABLE, true);
+                    let derived = session.derive(by(&ciphertext), private, &typed).unwrap();
+                    assert_eq!(value(derived), value(sent), "{}", curve.name);
+                    for bad in [&ciphertext[1..], &[4; 65][..], b""] {
+                        session
+                            .decapsulate_by(by(b""), private, &template, bad)
+                            .refused(CKR_WRAPPED_KEY_INVALID);
+                    }
+                    session
+                        .encapsulate_by(by(&ciphertext), public, &template)
+                        .map(drop)
+                        .refused(CKR_MECHANISM_PARAM_INVALID);
+                }
+                session
+                    .encapsulate_by(
+                        mech(CKM_ECDH1_DERIVE, CKD_SHA256_KDF, b"", b""),
+                        public,
+                        &open(),
+                    )
+                    .map(drop)
+                    .refused(CKR_TEMPLATE_INCOMPLETE);
+            }
+        }
+    });
+}
+
+#[test]
+fn x25519_encapsulates() {
+    isolated_on(&[SOFTWARE], |world| {
+        let session = world.token().user();
+        let params = Template::new().set(CKA_EC_PARAMS, &[6, 3, 0x2b, 0x65, 0x6e]);
+        let (public, private) = session
+            .generate_key_pair(
+                CKM_EC_MONTGOMERY_KEY_PAIR_GEN,
+                &encapsulates().with(&params),
+                &decapsulates(),
+            )
+            .unwrap();
+        let mech = || Mech::ecdh(CKD_NULL, b"", b"");
+        let (ciphertext, sent) = session.encapsulate_by(mech(), public, &open()).unwrap();
+        assert_eq!(ciphertext.len(), 32);
+        let received = session
+            .decapsulate_by(mech(), private, &open(), &ciphertext)
+            .unwrap();
+        let value = |key| session.get(key, CKA_VALUE).unwrap();
+        assert_eq!(value(sent), value(received));
+        // A point of small order agrees on zeros.
+        session
+            .decapsulate_by(mech(), private, &open(), &[0; 32])
+            .refused_with(&[CKR_WRAPPED_KEY_INVALID, CKR_FUNCTION_FAILED]);
+    });
+}
+
+/// 6.1.8: a secret of the token's choice under RSAES-OAEP.
+#[test]
+fn rsa_encapsulates() {
+    isolated(|world| {
+        let session = world.token().user();
+        let public = session
+            .create(&rsa_public_import().with(&encapsulates()))
+            .unwrap();
+        let mech = || Mech::oaep(CKM_SHA256, CKG_MGF1_SHA256, b"label");
+        let (ciphertext, sent) = session.encapsulate_by(mech(), public, &of(32)).unwrap();
+        assert_eq!(ciphertext.len(), 256);
+        let (_, again) = session.encapsulate_by(mech(), public, &of(32)).unwrap();
+        let value = |key| session.get(key, CKA_VALUE).unwrap();
+        assert_ne!(value(sent), value(again));
+        for (template, rv) in [
+            (open(), CKR_TEMPLATE_INCOMPLETE),
+            (of(191), CKR_KEY_SIZE_RANGE),
+            (of(0), CKR_KEY_SIZE_RANGE),
+            (of(CK_ULONG::MAX), CKR_KEY_SIZE_RANGE),
+        ] {
+            session
+                .encapsulate_by(mech(), public, &template)
+                .map(drop)
+                .refused(rv);
+        }
+        session
+            .encapsulate_by(CKM_RSA_PKCS, public, &of(32))
+            .map(drop)
+            .refused(CKR_MECHANISM_INVALID);
+        // Session keys of every kind that takes them from outside.
+        if !world.kind.keys(false).imported {
+            return;
+        }
+        let private = session
+            .create(&rsa_private_import().with(&decapsulates()))
+            .unwrap();
+        let received = session
+            .decapsulate_by(mech(), private, &of(32), &ciphertext)
+            .unwrap();
+        assert_eq!(value(sent), value(received));
+        let mut broken = ciphertext.clone();
+        broken[100] ^= 1;
+        for (ciphertext, template, rv) in [
+            (&broken[..], of(32), CKR_WRAPPED_KEY_INVALID),
+            (&ciphertext[1..], of(32), CKR_WRAPPED_KEY_LEN_RANGE),
+            (&ciphertext[..], of(31), CKR_WRAPPED_KEY_LEN_RANGE),
+        ] {
+            session
+                .decapsulate_by(mech(), private, &template, ciphertext)
+                .refused(rv);
+        }
+        let other = session.create(&rsa_private_import()).unwrap();
+        session
+            .decapsulate_by(mech(), other, &of(32), &ciphertext)
+            .refused(CKR_KEY_FUNCTION_NOT_PERMITTED);
     });
 }

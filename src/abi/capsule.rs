@@ -17,14 +17,14 @@ entries! {
         key: *mut CK_OBJECT_HANDLE,
     ) {
         let session = session(handle)?;
-        let (mechanism, _) = parameter::given_mechanism(mechanism)?;
+        let how = parameter::given_mechanism(mechanism)?;
         let template = input::template(template, count)?;
         let room = output::room(ciphertext, ciphertext_len)?;
         // Who asks for a length gets no key.
         if room != Room::Query {
             output::writable(key)?;
         }
-        let (answer, made) = session.encapsulate(mechanism, public_key, &template, room)?;
+        let (answer, made) = session.encapsulate(how, public_key, &template, room)?;
         if let Some(made) = made {
             output::put(key, made)?;
         }
@@ -44,9 +44,9 @@ entries! {
     ) {
         let session = session(handle)?;
         output::writable(key)?;
-        let (mechanism, _) = parameter::given_mechanism(mechanism)?;
+        let how = parameter::given_mechanism(mechanism)?;
         let template = input::template(template, count)?;
         let ciphertext = input::bytes(ciphertext, ciphertext_len)?;
-        output::put(key, session.decapsulate(mechanism, private_key, &template, ciphertext)?)
+        output::put(key, session.decapsulate(how, private_key, &template, ciphertext)?)
     }
 }

@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub mod simple;
 
 /// Longest key that is derived: what HKDF makes at most, of SHA-512.
-const LONGEST: usize = 255 * 64;
+pub(super) const LONGEST: usize = 255 * 64;
 const BLOCK: usize = 16;
 
 /// What a mechanism offers the templates.
@@ -220,7 +220,7 @@ impl Session {
             Some(Some(len)) => Some(usize::try_from(len).unwrap_or(usize::MAX)),
             None => None,
         };
-        let len = length(offer, attributes.key_type(), given)?;
+        let len = length(offer.natural, offer.most, attributes.key_type(), given)?;
         Ok((attributes, len))
     }
 
@@ -495,15 +495,20 @@ fn peer_of(base: &Attributes, given: &[u8]) -> Result<Vec<u8>> {
     })
 }
 
-/// How long a key is: what the template says, within what there is; what its type always has; or what
-/// the mechanism gives of itself, where the type has any length.
-fn length(offer: &Offer, key_type: Option<CK_KEY_TYPE>, given: Option<usize>) -> Result<usize> {
+/// How long a key is: what the template says, within what there is (`most`, and the code for more); what
+/// its type always has; or what the mechanism gives of itself, where the type has any length.
+pub(super) fn length(
+    natural: Option<usize>,
+    most: (usize, CK_RV),
+    key_type: Option<CK_KEY_TYPE>,
+    given: Option<usize>,
+) -> Result<usize> {
     let (fixed, lengths): (_, &[usize]) = match key_type {
         Some(CKK_AES) => (None, &[16, 24, 32]),
         Some(CKK_CHACHA20) => (Some(32), &[32]),
         _ => (None, &[]),
     };
-    let natural = offer.natural.filter(|_| lengths.is_empty());
+    let natural = natural.filter(|_| lengths.is_empty());
     let Some(len) = given.or(fixed).or(natural) else {
         return fail!(
             CKR_TEMPLATE_INCOMPLETE,
@@ -522,7 +527,7 @@ fn length(offer: &Offer, key_type: Option<CK_KEY_TYPE>, given: Option<usize>) ->
             "a key of {len} bytes does not exist for this key type"
         );
     }
-    let (most, refused) = offer.most;
+    let (most, refused) = most;
     if len > most {
         return fail!(
             refused,

@@ -1,25 +1,164 @@
 //! Keys agreed on by encapsulation (PKCS#11 5.18.8, 5.18.9).
 
-use super::{Answer, Guard, Room, afford_object};
+use super::derive::{LONGEST, length};
+use super::{Answer, Guard, Room, afford_object, ephemeral};
 use crate::attribute::{self, Attributes, Birth, Template, nested};
 use crate::complete::{complete_secret, note_birth};
+use crate::crypto::kdf::{self, EcKdf};
+use crate::crypto::{CryptScheme, engine};
 use crate::error::{Error, Result, fail};
+use crate::key;
+use crate::mechanism::{Mechanism, Parameter, Plan};
 use crate::memory::Secret;
+use crate::object::Object;
 use crate::session::Session;
-use crate::token::NewObject;
+use crate::token::{NewObject, Token};
 use cryptoki_sys::*;
+
+/// How a mechanism encapsulates.
+enum Kem {
+    /// ML-KEM (FIPS 203).
+    Lattice,
+    /// What a pair made for one use agrees on with the key; its public half is the ciphertext (6.3.17).
+    Ecdh { kdf: EcKdf, shared: Vec<u8> },
+    /// A secret that the token chooses, encrypted (6.1.8). Not with PKCS #1 v1.5: the length of what it
+    /// decrypts to would tell whether a padding was right.
+    Rsa(CryptScheme),
+}
+
+impl Kem {
+    /// `CKR_MECHANISM_INVALID`, `CKR_MECHANISM_PARAM_INVALID`.
+    fn of(row: &Mechanism, parameter: Parameter) -> Result<Self> {
+        match (row.plan, parameter) {
+            (Plan::MlKem, _) => Ok(Kem::Lattice),
+            (Plan::Ecdh, Parameter::Ecdh { kdf, shared, peer }) if peer.is_empty() => {
+                Ok(Kem::Ecdh { kdf, shared })
+            }
+            (Plan::Ecdh, _) => fail!(
+                CKR_MECHANISM_PARAM_INVALID,
+                "pPublicData is null here: the public key goes and comes as the ciphertext"
+            ),
+            (Plan::RsaOaep, Parameter::Oaep { hash, mgf, label }) => {
+                Ok(Kem::Rsa(CryptScheme::RsaOaep { hash, mgf, label }))
+            }
+            _ => fail!(CKR_MECHANISM_INVALID, "{} does not encapsulate", row.name),
+        }
+    }
+
+    fn ciphertext_len(&self, public: &Object) -> Result<usize> {
+        match self {
+            Kem::Lattice | Kem::Rsa(_) => Ok(public.size().1),
+            Kem::Ecdh { .. } => {
+                let parts = key::public_parts(public.attributes())?;
+                Ok(ephemeral::curve_and_point(&parts)?.1.len())
+            }
+        }
+    }
+
+    /// Ciphertext and value of the new key.
+    fn encapsulate(&self, public: &Object, new: &Attributes) -> Result<(Vec<u8>, Secret)> {
+        match self {
+            Kem::Lattice => {
+                let (ciphertext, shared) = public.public_key()?.encapsulate()?;
+                Ok((ciphertext, end_of(&shared, new)?))
+            }
+            Kem::Ecdh { kdf, shared } => {
+                let len = agreed_len(*kdf, public, new)?;
+                let (ciphertext, secret) = ephemeral::agree(public)?;
+                Ok((ciphertext, kdf::of_agreement(*kdf, &secret, shared, len)?))
+            }
+            Kem::Rsa(scheme) => {
+                let most = (public.size().1, CKR_KEY_SIZE_RANGE);
+                let mut value = Secret::zeroed(length(None, most, new.key_type(), wanted(new))?)?;
+                engine::random(&mut value)?;
+                let ciphertext = public.public_key()?.encrypt(scheme, &value);
+                let ciphertext = ciphertext.map_err(|error| match error.rv() {
+                    CKR_DATA_LEN_RANGE => error.with_rv(CKR_KEY_SIZE_RANGE),
+                    _ => error,
+                })?;
+                Ok((ciphertext, value))
+            }
+        }
+    }
+
+    /// The value of the new key.
+    fn decapsulate(
+        &self,
+        private: &Object,
+        token: &dyn Token,
+        new: &Attributes,
+        ciphertext: &[u8],
+    ) -> Result<Secret> {
+        match self {
+            Kem::Lattice => {
+                let shared = private.private_key(token)?.decapsulate(ciphertext)?;
+                end_of(&shared, new)
+            }
+            Kem::Ecdh { kdf, shared } => {
+                let len = agreed_len(*kdf, private, new)?;
+                let secret = key::peer_point(private.attributes(), ciphertext)
+                    .and_then(|peer| private.private_key(token)?.agree(&peer))?;
+                kdf::of_agreement(*kdf, &secret, shared, len)
+            }
+            Kem::Rsa(scheme) => {
+                let value = private.private_key(token)?.decrypt(scheme, ciphertext)?;
+                match wanted(new) {
+                    Some(len) if len != value.len() => fail!(
+                        CKR_WRAPPED_KEY_LEN_RANGE,
+                        "the key has {} bytes, and CKA_VALUE_LEN says {len}",
+                        value.len()
+                    ),
+                    _ => Ok(value),
+                }
+            }
+        }
+    }
+}
+
+/// CKA_VALUE_LEN of a new key.
+fn wanted(new: &Attributes) -> Option<usize> {
+    let len = new.ulong(CKA_VALUE_LEN)?;
+    Some(usize::try_from(len).unwrap_or(usize::MAX))
+}
+
+/// Length of a key that is agreed on with an EC key, as where it is derived (6.3.17).
+fn agreed_len(kdf: EcKdf, key: &Object, new: &Attributes) -> Result<usize> {
+    let field = key.size().0.div_ceil(8);
+    let whole = (kdf == EcKdf::Null).then_some(field);
+    let most = (whole.unwrap_or(LONGEST), CKR_KEY_SIZE_RANGE);
+    length(whole, most, new.key_type(), wanted(new))
+}
+
+/// What of a shared secret the new key is. A shorter CKA_VALUE_LEN takes bytes from the leading end, as
+/// where a key is derived (6.4.6, 6.3.17).
+fn end_of(shared: &[u8], new: &Attributes) -> Result<Secret> {
+    let len = wanted(new).unwrap_or(shared.len());
+    let end = shared
+        .len()
+        .checked_sub(len)
+        .and_then(|surplus| shared.get(surplus..));
+    match end {
+        Some(end) => Secret::copy_of(end),
+        None => fail!(
+            CKR_TEMPLATE_INCONSISTENT,
+            "CKA_VALUE_LEN asks for {len} bytes, and {} are agreed on",
+            shared.len()
+        ),
+    }
+}
 
 impl Session {
     /// C_EncapsulateKey: the ciphertext, and the handle of the new key where there is room for that.
     pub fn encapsulate(
         &self,
-        mechanism: CK_MECHANISM_TYPE,
+        (mechanism, parameter): (CK_MECHANISM_TYPE, Parameter),
         public: CK_OBJECT_HANDLE,
         template: &Template<'_>,
         room: Room,
     ) -> Result<(Answer, Option<CK_OBJECT_HANDLE>)> {
         let era = self.slot.era();
-        let (_, public) = self.key_for(CKF_ENCAPSULATE, CKA_ENCAPSULATE, mechanism, public)?;
+        let (row, public) = self.key_for(CKF_ENCAPSULATE, CKA_ENCAPSULATE, mechanism, public)?;
+        let kem = Kem::of(&row, parameter)?;
         let attributes = self.agreed_key(template)?;
         if !nested::matches(public.attributes(), CKA_ENCAPSULATE_TEMPLATE, &attributes)? {
             return fail!(
@@ -27,38 +166,39 @@ impl Session {
                 "the new key is not as CKA_ENCAPSULATE_TEMPLATE of the public key has it (4.9)"
             );
         }
-        let (_, len) = public.size();
+        let len = kem.ciphertext_len(&public)?;
         match room {
             Room::Query => return Ok((Answer::Length(len), None)),
             Room::Bytes(room) if room < len => return Ok((Answer::TooSmall(len), None)),
             Room::Bytes(_) => {}
         }
-        let (ciphertext, shared) = public.public_key()?.encapsulate()?;
-        let key = self.keep_agreed(attributes, &shared, era)?;
+        let (ciphertext, value) = kem.encapsulate(&public, &attributes)?;
+        let key = self.keep_agreed(attributes, value, era)?;
         Ok((Answer::Bytes(ciphertext), Some(key)))
     }
 
     /// C_DecapsulateKey: the handle of the new key.
     pub fn decapsulate(
         &self,
-        mechanism: CK_MECHANISM_TYPE,
+        (mechanism, parameter): (CK_MECHANISM_TYPE, Parameter),
         private: CK_OBJECT_HANDLE,
         template: &Template<'_>,
         ciphertext: &[u8],
     ) -> Result<CK_OBJECT_HANDLE> {
         let era = self.slot.era();
-        let (_, private) = self
+        let (row, private) = self
             .key_for(CKF_DECAPSULATE, CKA_DECAPSULATE, mechanism, private)
             .map_err(of_unwrapping)?;
+        let kem = Kem::of(&row, parameter)?;
         Guard::new(&self.slot, &private).check(&self.slot)?;
         let template = template
             .clone()
             .under(private.attributes(), CKA_DECAPSULATE_TEMPLATE)?;
         let attributes = self.agreed_key(&template)?;
-        let shared = private
-            .private_key(self.slot.token())?
-            .decapsulate(ciphertext)?;
-        self.keep_agreed(attributes, &shared, era)
+        let value = kem
+            .decapsulate(&private, self.slot.token(), &attributes, ciphertext)
+            .map_err(of_ciphertext)?;
+        self.keep_agreed(attributes, value, era)
     }
 
     /// What the template says of the new key: a secret key, generic where it names no type, and
@@ -80,35 +220,19 @@ impl Session {
         Ok(attributes)
     }
 
-    /// Keeps what both sides agreed on. A shorter CKA_VALUE_LEN takes bytes from the leading end, as
-    /// where a key is derived (6.4.6, 6.3.17).
+    /// Keeps what both sides agreed on.
     fn keep_agreed(
         &self,
         mut attributes: Attributes,
-        shared: &Secret,
+        value: Secret,
         era: u64,
     ) -> Result<CK_OBJECT_HANDLE> {
-        let len = match attributes.ulong(CKA_VALUE_LEN) {
-            Some(len) => usize::try_from(len).unwrap_or(usize::MAX),
-            None => shared.len(),
-        };
-        let Some(value) = shared
-            .len()
-            .checked_sub(len)
-            .and_then(|surplus| shared.get(surplus..))
-        else {
-            return fail!(
-                CKR_TEMPLATE_INCONSISTENT,
-                "CKA_VALUE_LEN asks for {len} bytes, and {} are agreed on",
-                shared.len()
-            );
-        };
-        complete_secret(&mut attributes, value)?;
+        complete_secret(&mut attributes, &value)?;
         // Neither made here nor always sensitive: the other side knows it (5.18.8).
         note_birth(&mut attributes, None);
         let key = NewObject {
             attributes,
-            secrets: vec![(CKA_VALUE, Secret::copy_of(value)?)],
+            secrets: vec![(CKA_VALUE, value)],
         };
         match self.store(vec![key], None, era)?.as_slice() {
             [key] => Ok(*key),
@@ -123,6 +247,16 @@ fn of_unwrapping(error: Error) -> Error {
         CKR_KEY_HANDLE_INVALID => CKR_UNWRAPPING_KEY_HANDLE_INVALID,
         CKR_KEY_SIZE_RANGE => CKR_UNWRAPPING_KEY_SIZE_RANGE,
         CKR_KEY_TYPE_INCONSISTENT => CKR_UNWRAPPING_KEY_TYPE_INCONSISTENT,
+        other => other,
+    };
+    error.with_rv(rv)
+}
+
+/// What is wrong with a ciphertext is said in those words too (5.18.9).
+fn of_ciphertext(error: Error) -> Error {
+    let rv = match error.rv() {
+        CKR_ENCRYPTED_DATA_INVALID | CKR_ATTRIBUTE_VALUE_INVALID => CKR_WRAPPED_KEY_INVALID,
+        CKR_ENCRYPTED_DATA_LEN_RANGE => CKR_WRAPPED_KEY_LEN_RANGE,
         other => other,
     };
     error.with_rv(rv)

@@ -16,6 +16,7 @@ pub mod derive;
 pub mod digest;
 pub mod dual;
 pub mod encapsulate;
+mod ephemeral;
 pub mod find;
 pub mod generate;
 pub mod message;

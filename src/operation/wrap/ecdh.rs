@@ -2,11 +2,12 @@
 //! for one use on the curve of the wrapping key, what the two agree on is the key of AES Key Wrap with
 //! padding, and before the wrapped key stands the public half of that pair.
 
+use super::super::ephemeral::{self, curve_and_point};
 use super::renamed;
 use crate::attribute::Attributes;
+use crate::crypto::engine;
 use crate::crypto::kdf::{self, EcKdf};
-use crate::crypto::{KeySpec, PublicParts, engine};
-use crate::error::{Error, Result, fail};
+use crate::error::{Error, Result};
 use crate::key;
 use crate::mechanism::{Parameter, Plan};
 use crate::memory::{self, Secret};
@@ -40,16 +41,11 @@ impl<'a> Agreement<'a> {
         }
     }
 
-    /// What C_WrapKey gives for `kek`. The pair and the key that is agreed on are wiped.
+    /// What C_WrapKey gives for `kek`. The key that is agreed on is wiped.
     pub fn seal(&self, kek: &Object, material: &[u8]) -> Result<Vec<u8>> {
-        kek.public_key()?; // on its curve
-        let theirs = key::public_parts(kek.attributes())?;
-        let (spec, peer) = curve_and_point(&theirs)?;
-        let once = engine::generate(&spec)?;
-        let (_, ours) = curve_and_point(&once.public)?;
-        let secret = engine::PrivateKey::from_parts(&once)?.agree(peer)?;
+        let (ours, secret) = ephemeral::agree(kek)?;
         let wrapped = engine::key_wrap(true, &self.key_of(&secret)?, None, material)?;
-        let point = written(self.der, ours)?;
+        let point = written(self.der, &ours)?;
         let mut sealed = memory::buffer(point.len() + wrapped.len())?;
         sealed.extend_from_slice(&point);
         sealed.extend_from_slice(&wrapped);
@@ -93,16 +89,5 @@ fn written(der: bool, point: &[u8]) -> Result<Vec<u8>> {
     match der {
         true => key::octet_string(point),
         false => memory::copy(point),
-    }
-}
-
-fn curve_and_point(public: &PublicParts) -> Result<(KeySpec, &[u8])> {
-    match public {
-        PublicParts::Ec { curve, point } => Ok((KeySpec::Ec(*curve), point)),
-        PublicParts::X25519(point) => Ok((KeySpec::X25519, point)),
-        _ => fail!(
-            CKR_KEY_TYPE_INCONSISTENT,
-            "this type of key agrees on no secrets"
-        ),
     }
 }
