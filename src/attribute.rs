@@ -289,10 +289,7 @@ rules! {
 /// Whether an attribute's value is made of CK_ULONGs, whose length and order of bytes are the
 /// machine's.
 pub fn holds_ulongs(attribute: CK_ATTRIBUTE_TYPE) -> bool {
-    RULES
-        .iter()
-        .find(|rule| rule.attribute == attribute)
-        .is_some_and(|rule| matches!(rule.kind, Kind::Ulong | Kind::Mechanisms))
+    matches!(kind_of(attribute), Some(Kind::Ulong | Kind::Mechanisms))
 }
 
 /// Usage attributes that are CK_TRUE where a template leaves them out. Clients count on sign,
@@ -341,11 +338,12 @@ pub fn name(attribute: CK_ATTRIBUTE_TYPE) -> String {
         )
 }
 
-/// Whether an attribute has any bytes as its value: the others decide what may be done.
-pub fn is_byte_array(attribute: CK_ATTRIBUTE_TYPE) -> bool {
+/// What bytes an attribute's value is, the same for every class; `None` where no object has it.
+pub fn kind_of(attribute: CK_ATTRIBUTE_TYPE) -> Option<Kind> {
     RULES
         .iter()
-        .all(|rule| rule.attribute != attribute || rule.kind == Kind::Bytes)
+        .find(|rule| rule.attribute == attribute)
+        .map(|rule| rule.kind)
 }
 
 /// The row for an attribute of an object of this class and key type.
@@ -684,4 +682,16 @@ fn so_only<T>(rule: &Rule) -> Result<T> {
         "{} can be set to true by the security officer only",
         rule.name
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attribute_has_one_kind() {
+        for rule in RULES {
+            assert_eq!(kind_of(rule.attribute), Some(rule.kind), "{}", rule.name);
+        }
+    }
 }

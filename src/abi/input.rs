@@ -5,7 +5,7 @@
 //! structure leads to. A short argument that is not readable is not looked up: that would cost each
 //! signature a system call.
 
-use crate::attribute::{Template, is_byte_array, nested};
+use crate::attribute::{Kind, Template, kind_of, nested};
 use crate::error::{Error, Result, fail};
 use crate::memory;
 use cryptoki_sys::*;
@@ -170,7 +170,8 @@ unsafe fn template_in<'a>(
     let pairs = attributes
         .iter()
         .map(|attribute| {
-            if nested::is_template(attribute.type_) {
+            let kind = kind_of(attribute.type_);
+            if kind == Some(Kind::Template) {
                 // SAFETY: the caller's word.
                 let inner = unsafe { inner_template(depth + 1, more, attribute) }?;
                 return Ok((attribute.type_, Cow::Owned(nested::encode(&inner)?)));
@@ -178,10 +179,11 @@ unsafe fn template_in<'a>(
             // SAFETY: the caller's word.
             let value = unsafe { self::nested(attribute.pValue.cast(), attribute.ulValueLen) };
             let value = value.map_err(|error| error.with_rv(CKR_ATTRIBUTE_VALUE_INVALID))?;
-            // Another thread may change the caller's memory after the rules were asked.
-            let value = match is_byte_array(attribute.type_) {
-                true => Cow::Borrowed(value),
-                false => Cow::Owned(memory::copy(value)?),
+            // Another thread may change the caller's memory after the rules were asked: byte arrays alone
+            // decide nothing.
+            let value = match kind {
+                Some(Kind::Bytes) | None => Cow::Borrowed(value),
+                _ => Cow::Owned(memory::copy(value)?),
             };
             Ok((attribute.type_, value))
         })

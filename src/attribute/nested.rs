@@ -4,7 +4,7 @@
 //! Among an object's attributes such a template is DER: it has no pointers, and the order of its bytes
 //! is not the machine's, so that it is stored, compared and moved as any other value.
 
-use super::{Attributes, Kind, RULES, Template, holds_ulongs, name};
+use super::{Attributes, Kind, RULES, Template, holds_ulongs, kind_of, name};
 use crate::error::{Error, Result, fail};
 use crate::memory;
 use cryptoki_sys::*;
@@ -27,9 +27,7 @@ struct Entry {
 
 /// Whether an attribute's value is a template.
 pub fn is_template(attribute: CK_ATTRIBUTE_TYPE) -> bool {
-    RULES
-        .iter()
-        .any(|rule| rule.attribute == attribute && rule.kind == Kind::Template)
+    kind_of(attribute) == Some(Kind::Template)
 }
 
 /// A template as a value. `CKR_ATTRIBUTE_TYPE_INVALID`, `CKR_ATTRIBUTE_VALUE_INVALID` for what no

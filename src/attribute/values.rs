@@ -112,7 +112,7 @@ pub fn ulong(value: &[u8]) -> Option<CK_ULONG> {
 }
 
 /// A caller's template: in the caller's order, checked by [`Template::new`]; of its values only byte
-/// arrays are borrowed ([`is_byte_array`](super::is_byte_array)).
+/// arrays are borrowed.
 #[derive(Debug, Clone, Default)]
 pub struct Template<'a>(Vec<(CK_ATTRIBUTE_TYPE, Cow<'a, [u8]>)>);
 
