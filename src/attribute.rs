@@ -327,23 +327,22 @@ pub fn can_have(object: &Attributes, attribute: CK_ATTRIBUTE_TYPE, value: &[u8])
         .is_some_and(|rule| !rule.has(N7) && rule.check_value(value).is_ok())
 }
 
-/// The name of an attribute, for messages.
-pub fn name(attribute: CK_ATTRIBUTE_TYPE) -> String {
-    RULES
-        .iter()
-        .find(|rule| rule.attribute == attribute)
-        .map_or_else(
-            || format!("attribute {attribute:#x}"),
-            |rule| rule.name.into(),
-        )
+/// A row of an attribute; its name and kind stand in all of them alike. `None` where no object has it.
+fn any_rule_of(attribute: CK_ATTRIBUTE_TYPE) -> Option<&'static Rule> {
+    RULES.iter().find(|rule| rule.attribute == attribute)
 }
 
-/// What bytes an attribute's value is, the same for every class; `None` where no object has it.
+/// The name of an attribute, for messages.
+pub fn name(attribute: CK_ATTRIBUTE_TYPE) -> String {
+    any_rule_of(attribute).map_or_else(
+        || format!("attribute {attribute:#x}"),
+        |rule| rule.name.into(),
+    )
+}
+
+/// What bytes an attribute's value is; `None` where no object has it.
 pub fn kind_of(attribute: CK_ATTRIBUTE_TYPE) -> Option<Kind> {
-    RULES
-        .iter()
-        .find(|rule| rule.attribute == attribute)
-        .map(|rule| rule.kind)
+    any_rule_of(attribute).map(|rule| rule.kind)
 }
 
 /// The row for an attribute of an object of this class and key type.

@@ -4,7 +4,7 @@
 //! Among an object's attributes such a template is DER: it has no pointers, and the order of its bytes
 //! is not the machine's, so that it is stored, compared and moved as any other value.
 
-use super::{Attributes, Kind, RULES, Template, holds_ulongs, kind_of, name};
+use super::{Attributes, Kind, Template, any_rule_of, holds_ulongs, kind_of, name};
 use crate::error::{Error, Result, fail};
 use crate::memory;
 use cryptoki_sys::*;
@@ -36,8 +36,7 @@ pub fn encode(template: &Template<'_>) -> Result<Vec<u8>> {
     memory::afford(template.size().saturating_mul(3))?;
     let mut entries = Vec::new();
     for (attribute, value) in template.iter() {
-        let mut rules = RULES.iter().filter(|rule| rule.attribute == attribute);
-        let Some(rule) = rules.next() else {
+        let Some(rule) = any_rule_of(attribute) else {
             return fail!(
                 CKR_ATTRIBUTE_TYPE_INVALID,
                 "a template names {}, which no object has",
