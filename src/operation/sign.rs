@@ -1,8 +1,8 @@
 //! Signing and verifying, MACs included (PKCS#11 5.13, 5.15).
 
 use super::{
-    Answer, Guard, Operations, Room, advance, check_guard, collect, finish, none_active, take,
-    with_room,
+    Answer, Guard, Operations, Room, advance, append, check_guard, collect, finish, none_active,
+    take, with_room,
 };
 use crate::crypto::{Hash, MlDsaScheme, SignScheme, engine, left_pad, pkcs1};
 use crate::error::{Result, fail};
@@ -84,28 +84,36 @@ impl Message {
     /// What the key signs, after `data` as the last piece. It is not the caller's memory, which another
     /// thread may change: EdDSA reads a message twice, and two messages with one nonce give the private
     /// key away (RFC 8032 5.1.6).
-    fn finish(mut self, data: &[u8]) -> Result<Vec<u8>> {
+    fn finish(self, data: &[u8]) -> Result<Vec<u8>> {
         match self {
-            Message::Whole(collected) if collected.is_empty() => return memory::copy(data),
-            Message::Digested => return memory::copy(data),
-            _ => self.update(data)?,
-        }
-        Ok(match self {
-            Message::Digest(state) => state.finish(),
-            Message::DigestInfo(hash, state) => pkcs1::digest_info(hash, &state.finish()),
-            Message::Whole(collected) => collected,
-            Message::Digested => Vec::new(),
-            Message::Integer(len, collected) => {
+            Message::Digest(mut state) => {
+                state.update(data);
+                Ok(state.finish())
+            }
+            Message::DigestInfo(hash, mut state) => {
+                state.update(data);
+                Ok(pkcs1::digest_info(hash, &state.finish()))
+            }
+            Message::Whole(mut collected) => {
+                append(&mut collected, data)?;
+                Ok(collected)
+            }
+            Message::Digested => memory::copy(data),
+            Message::Integer(len, mut collected) => {
+                append(&mut collected, data)?;
                 if collected.len() > len {
                     return fail!(
                         CKR_DATA_LEN_RANGE,
                         "the data is longer than the modulus of {len} bytes"
                     );
                 }
-                left_pad(&collected, len)?.to_vec()
+                Ok(left_pad(&collected, len)?.to_vec())
             }
-            Message::Mac(mac) => mac.finish(),
-        })
+            Message::Mac(mut mac) => {
+                mac.update(data);
+                Ok(mac.finish())
+            }
+        }
     }
 }
 
