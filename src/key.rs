@@ -122,27 +122,27 @@ pub(crate) fn point_of(value: &[u8], bare_len: usize) -> Result<Vec<u8>> {
     )
 }
 
+/// The bare point of a key that agrees on secrets: of short Weierstrass curves, or of X25519.
+/// `CKR_KEY_TYPE_INCONSISTENT`.
+pub(crate) fn agreeing_point(public: &PublicParts) -> Result<&[u8]> {
+    match public {
+        PublicParts::Ec { point, .. } | PublicParts::X25519(point) => Ok(point),
+        _ => fail!(
+            CKR_KEY_TYPE_INCONSISTENT,
+            "this type of key agrees on no secrets"
+        ),
+    }
+}
+
 /// The public key of another who agrees with the owner of `own`: a bare point, or one in a DER OCTET
-/// STRING, uncompressed and on the curve. `CKR_ATTRIBUTE_VALUE_INVALID`, `CKR_KEY_TYPE_INCONSISTENT`.
+/// STRING ("in little endian order as defined in RFC 7748" for X25519, but some clients wrap that all the
+/// same), uncompressed and on the curve. `CKR_ATTRIBUTE_VALUE_INVALID`, `CKR_KEY_TYPE_INCONSISTENT`.
 pub(crate) fn peer_point(own: &Attributes, given: &[u8]) -> Result<Vec<u8>> {
-    let (theirs, point) = match public_parts(own)? {
-        PublicParts::Ec { curve, point } => {
-            let given = point_of(given, point.len())?;
-            let point = given.clone();
-            (PublicParts::Ec { curve, point }, given)
-        }
-        // "In little endian order as defined in RFC 7748"; some clients wrap it all the same.
-        PublicParts::X25519(point) => {
-            let point = point_of(given, point.len())?;
-            (PublicParts::X25519(point.clone()), point)
-        }
-        _ => {
-            return fail!(
-                CKR_KEY_TYPE_INCONSISTENT,
-                "this type of key agrees on no secrets"
-            );
-        }
-    };
+    let mut theirs = public_parts(own)?;
+    let point = point_of(given, agreeing_point(&theirs)?.len())?;
+    if let PublicParts::Ec { point: place, .. } | PublicParts::X25519(place) = &mut theirs {
+        place.clone_from(&point);
+    }
     engine::PublicKey::from_parts(&theirs)?;
     Ok(point)
 }

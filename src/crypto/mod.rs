@@ -348,6 +348,21 @@ impl PublicParts {
         }
     }
 
+    /// What a key of this kind would be asked for.
+    pub fn spec(&self) -> KeySpec {
+        match self {
+            PublicParts::Rsa { e, .. } => KeySpec::Rsa {
+                bits: self.bits(),
+                exponent: e.clone(),
+            },
+            PublicParts::Ec { curve, .. } => KeySpec::Ec(*curve),
+            PublicParts::Ed25519(_) => KeySpec::Ed25519,
+            PublicParts::X25519(_) => KeySpec::X25519,
+            PublicParts::MlDsa { set, .. } => KeySpec::MlDsa(*set),
+            PublicParts::MlKem { set, .. } => KeySpec::MlKem(*set),
+        }
+    }
+
     /// Refuses a ciphertext that is not as long as the RSA modulus. `CKR_ENCRYPTED_DATA_LEN_RANGE`.
     pub fn check_ciphertext(&self, ciphertext: &[u8]) -> Result<()> {
         let len = self.output_len();

@@ -231,8 +231,7 @@ impl Blocks {
         output.extend_from_slice(&self.pending);
         output.extend_from_slice(data);
         if self.pads() {
-            let padding = BLOCK - output.len() % BLOCK;
-            output.resize(output.len() + padding, padding as u8);
+            pad(BLOCK, &mut output);
         }
         self.cipher(&mut output)?;
         Ok(output)
@@ -275,12 +274,31 @@ impl Counter {
     }
 }
 
-/// With PKCS #7 padding (RFC 5652 6.3).
-pub(super) fn padded_to(unit: usize, text: &[u8]) -> Result<Vec<u8>> {
+/// What RSA encrypts by; `None` for another mechanism.
+pub(super) fn rsa_scheme(plan: Plan, parameter: &Parameter) -> Option<CryptScheme> {
+    match (plan, parameter) {
+        (Plan::RsaPkcs1(None), _) => Some(CryptScheme::RsaPkcs1),
+        (Plan::RsaRaw, _) => Some(CryptScheme::RsaRaw),
+        (Plan::RsaOaep, Parameter::Oaep { hash, mgf, label }) => Some(CryptScheme::RsaOaep {
+            hash: *hash,
+            mgf: *mgf,
+            label: label.clone(),
+        }),
+        _ => None,
+    }
+}
+
+/// Adds PKCS #7 padding (RFC 5652 6.3), for which there is room.
+fn pad(unit: usize, text: &mut Vec<u8>) {
     let padding = unit - text.len() % unit;
-    let mut padded = memory::buffer(text.len() + padding)?;
+    text.resize(text.len() + padding, padding as u8);
+}
+
+/// A copy with PKCS #7 padding.
+pub(super) fn padded_to(unit: usize, text: &[u8]) -> Result<Vec<u8>> {
+    let mut padded = memory::buffer(text.len() + unit)?;
     padded.extend_from_slice(text);
-    padded.resize(text.len() + padding, padding as u8);
+    pad(unit, &mut padded);
     Ok(padded)
 }
 
@@ -319,38 +337,35 @@ impl Method {
         key: &Object,
     ) -> Result<Self> {
         let token = session.slot.token();
-        let scheme = match (row.plan, parameter) {
-            (Plan::RsaPkcs1(None), _) => CryptScheme::RsaPkcs1,
-            (Plan::RsaRaw, _) => CryptScheme::RsaRaw,
-            (Plan::RsaOaep, Parameter::Oaep { hash, mgf, label }) => {
-                CryptScheme::RsaOaep { hash, mgf, label }
-            }
+        if let Some(scheme) = rsa_scheme(row.plan, &parameter) {
+            let rsa = Rsa {
+                scheme,
+                len: key.size().1,
+                collected: Zeroizing::default(),
+            };
+            return Ok(match direction {
+                Direction::Encrypt => Method::RsaEncrypt(key.public_key()?, rsa),
+                Direction::Decrypt => Method::RsaDecrypt(key.private_key(token)?, rsa),
+            });
+        }
+        match (row.plan, parameter) {
             (Plan::Cipher { mode, padded }, parameter) => {
                 let key = key.secret_key(token)?;
-                return Blocks::new(mode, direction, padded, key, &parameter).map(Method::Blocks);
+                Blocks::new(mode, direction, padded, key, &parameter).map(Method::Blocks)
             }
             (Plan::Gcm, Parameter::Gcm { iv, aad, tag }) if direction == Direction::Encrypt => {
                 let key = key.secret_key(token)?;
                 let state = engine::GcmSealing::new(&key, &iv, &aad, tag)?;
-                return Ok(Method::Sealing(Sealing { state, tag }));
+                Ok(Method::Sealing(Sealing { state, tag }))
             }
             (plan, parameter) => {
                 let Some(how) = How::new(plan, parameter) else {
                     return fail!(CKR_MECHANISM_INVALID, "{} does not encrypt", row.name);
                 };
                 let whole = Whole::new(direction, key.secret_key(token)?, how);
-                return Ok(Method::Whole(whole));
+                Ok(Method::Whole(whole))
             }
-        };
-        let rsa = Rsa {
-            scheme,
-            len: key.size().1,
-            collected: Zeroizing::default(),
-        };
-        Ok(match direction {
-            Direction::Encrypt => Method::RsaEncrypt(key.public_key()?, rsa),
-            Direction::Decrypt => Method::RsaDecrypt(key.private_key(token)?, rsa),
-        })
+        }
     }
 }
 

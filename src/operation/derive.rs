@@ -19,7 +19,7 @@ use std::sync::Arc;
 pub mod simple;
 
 /// Longest key that is derived: what HKDF makes at most, of SHA-512.
-pub(super) const LONGEST: usize = 255 * 64;
+const LONGEST: usize = 255 * 64;
 const BLOCK: usize = 16;
 
 /// What a mechanism offers the templates.
@@ -412,13 +412,12 @@ impl Origin {
         };
         Ok(match (self.row.plan, parameter) {
             (Plan::Ecdh, Parameter::Ecdh { kdf, .. }) => {
-                let field = self.base.size().0.div_ceil(8);
-                let whole = (*kdf == EcKdf::Null).then_some(field);
+                let (natural, most) = agreed_lengths(*kdf, &self.base);
                 Offer {
                     // "Attributes required by the key type must be specified" (6.3.17).
                     key_type: None,
-                    natural: whole,
-                    most: (whole.unwrap_or(LONGEST), CKR_KEY_SIZE_RANGE),
+                    natural,
+                    most,
                     // Clients read the secret where they ask for it: their defaults are a new key's.
                     inherits: false,
                     ..key
@@ -493,6 +492,12 @@ fn peer_of(base: &Attributes, given: &[u8]) -> Result<Vec<u8>> {
         ),
         _ => error,
     })
+}
+
+/// How long what an EC key agrees on is of itself, and at most, with the code for more (6.3.17).
+pub(super) fn agreed_lengths(kdf: EcKdf, key: &Object) -> (Option<usize>, (usize, CK_RV)) {
+    let whole = (kdf == EcKdf::Null).then(|| key.size().0.div_ceil(8));
+    (whole, (whole.unwrap_or(LONGEST), CKR_KEY_SIZE_RANGE))
 }
 
 /// How long a key is: what the template says, within what there is (`most`, and the code for more); what

@@ -1,7 +1,8 @@
 //! Keys agreed on by encapsulation (PKCS#11 5.18.8, 5.18.9).
 
-use super::derive::{LONGEST, length};
-use super::{Answer, Guard, Room, afford_object, ephemeral};
+use super::cipher::rsa_scheme;
+use super::derive::{agreed_lengths, length};
+use super::{Answer, Guard, Room, afford_object, ephemeral, renamed};
 use crate::attribute::{self, Attributes, Birth, Template, nested};
 use crate::complete::{complete_secret, note_birth};
 use crate::crypto::kdf::{self, EcKdf};
@@ -38,10 +39,10 @@ impl Kem {
                 CKR_MECHANISM_PARAM_INVALID,
                 "pPublicData is null here: the public key goes and comes as the ciphertext"
             ),
-            (Plan::RsaOaep, Parameter::Oaep { hash, mgf, label }) => {
-                Ok(Kem::Rsa(CryptScheme::RsaOaep { hash, mgf, label }))
-            }
-            _ => fail!(CKR_MECHANISM_INVALID, "{} does not encapsulate", row.name),
+            (plan, parameter) => match rsa_scheme(plan, &parameter) {
+                Some(scheme @ CryptScheme::RsaOaep { .. }) => Ok(Kem::Rsa(scheme)),
+                _ => fail!(CKR_MECHANISM_INVALID, "{} does not encapsulate", row.name),
+            },
         }
     }
 
@@ -50,7 +51,7 @@ impl Kem {
             Kem::Lattice | Kem::Rsa(_) => Ok(public.size().1),
             Kem::Ecdh { .. } => {
                 let parts = key::public_parts(public.attributes())?;
-                Ok(ephemeral::curve_and_point(&parts)?.1.len())
+                Ok(key::agreeing_point(&parts)?.len())
             }
         }
     }
@@ -72,11 +73,10 @@ impl Kem {
                 let mut value = Secret::zeroed(length(None, most, new.key_type(), wanted(new))?)?;
                 engine::random(&mut value)?;
                 let ciphertext = public.public_key()?.encrypt(scheme, &value);
-                let ciphertext = ciphertext.map_err(|error| match error.rv() {
-                    CKR_DATA_LEN_RANGE => error.with_rv(CKR_KEY_SIZE_RANGE),
-                    _ => error,
-                })?;
-                Ok((ciphertext, value))
+                Ok((
+                    ciphertext.map_err(renamed(CKR_DATA_LEN_RANGE, CKR_KEY_SIZE_RANGE))?,
+                    value,
+                ))
             }
         }
     }
@@ -123,28 +123,15 @@ fn wanted(new: &Attributes) -> Option<usize> {
 
 /// Length of a key that is agreed on with an EC key, as where it is derived (6.3.17).
 fn agreed_len(kdf: EcKdf, key: &Object, new: &Attributes) -> Result<usize> {
-    let field = key.size().0.div_ceil(8);
-    let whole = (kdf == EcKdf::Null).then_some(field);
-    let most = (whole.unwrap_or(LONGEST), CKR_KEY_SIZE_RANGE);
-    length(whole, most, new.key_type(), wanted(new))
+    let (natural, most) = agreed_lengths(kdf, key);
+    length(natural, most, new.key_type(), wanted(new))
 }
 
-/// What of a shared secret the new key is. A shorter CKA_VALUE_LEN takes bytes from the leading end, as
-/// where a key is derived (6.4.6, 6.3.17).
+/// What of a shared secret the new key is, cut as where a key is derived (6.3.17).
 fn end_of(shared: &[u8], new: &Attributes) -> Result<Secret> {
     let len = wanted(new).unwrap_or(shared.len());
-    let end = shared
-        .len()
-        .checked_sub(len)
-        .and_then(|surplus| shared.get(surplus..));
-    match end {
-        Some(end) => Secret::copy_of(end),
-        None => fail!(
-            CKR_TEMPLATE_INCONSISTENT,
-            "CKA_VALUE_LEN asks for {len} bytes, and {} are agreed on",
-            shared.len()
-        ),
-    }
+    kdf::of_agreement(EcKdf::Null, shared, &[], len)
+        .map_err(renamed(CKR_KEY_SIZE_RANGE, CKR_TEMPLATE_INCONSISTENT))
 }
 
 impl Session {

@@ -402,3 +402,11 @@ fn append(bytes: &mut Vec<u8>, more: &[u8]) -> Result<()> {
     bytes.extend_from_slice(more);
     Ok(())
 }
+
+/// Changes one code of an error to another.
+fn renamed(from: CK_RV, to: CK_RV) -> impl Fn(Error) -> Error {
+    move |error| match error.rv() == from {
+        true => error.with_rv(to),
+        false => error,
+    }
+}

@@ -2,7 +2,7 @@
 //! out before the tag holds, and AES Key Wrap (PKCS#11 6.13, 6.14, 6.66).
 
 use super::cipher::{padded_to, unpadded};
-use super::{append, collect};
+use super::{append, collect, renamed};
 use crate::crypto::{Direction, engine};
 use crate::error::{Error, Result, fail};
 use crate::mechanism::{Parameter, Plan};
@@ -76,6 +76,16 @@ impl How {
         }
     }
 
+    /// Length of the ciphertext of so many bytes.
+    pub(super) fn sealed_len(&self, len: usize) -> usize {
+        let filled = match self {
+            How::KeyWrap { .. } => len.checked_next_multiple_of(SEMIBLOCK).unwrap_or(len),
+            How::KeyWrapPkcs7 { .. } => (len - len % SEMIBLOCK).saturating_add(SEMIBLOCK),
+            _ => len,
+        };
+        filled.saturating_add(self.surplus())
+    }
+
     /// How much longer than the message the ciphertext is; at least, for AES Key Wrap.
     fn surplus(&self) -> usize {
         match self {
@@ -114,12 +124,11 @@ impl Whole {
 
     /// Takes in a piece.
     pub(super) fn collect(&mut self, data: &[u8]) -> Result<()> {
-        collect(&mut self.collected, data).map_err(|refusal| match (self.direction, refusal.rv()) {
-            (Direction::Decrypt, CKR_DATA_LEN_RANGE) => {
-                refusal.with_rv(CKR_ENCRYPTED_DATA_LEN_RANGE)
-            }
-            _ => refusal,
-        })
+        let too_long = match self.direction {
+            Direction::Encrypt => CKR_DATA_LEN_RANGE,
+            Direction::Decrypt => CKR_ENCRYPTED_DATA_LEN_RANGE,
+        };
+        collect(&mut self.collected, data).map_err(renamed(CKR_DATA_LEN_RANGE, too_long))
     }
 
     /// Whether the length of the input tells that of the answer: only the padding of AES Key Wrap hides
@@ -135,17 +144,9 @@ impl Whole {
     /// Length of the answer when `more` bytes have come; at most, where it is hidden.
     pub(super) fn longest(&self, more: usize) -> usize {
         let input = self.collected.len().saturating_add(more);
-        let surplus = self.how.surplus();
-        match (self.direction, &self.how) {
-            (Direction::Decrypt, _) => input.saturating_sub(surplus),
-            (Direction::Encrypt, How::KeyWrap { .. }) => input
-                .checked_next_multiple_of(SEMIBLOCK)
-                .unwrap_or(input)
-                .saturating_add(surplus),
-            (Direction::Encrypt, How::KeyWrapPkcs7 { .. }) => {
-                (input - input % SEMIBLOCK).saturating_add(SEMIBLOCK + surplus)
-            }
-            (Direction::Encrypt, _) => input.saturating_add(surplus),
+        match self.direction {
+            Direction::Encrypt => self.how.sealed_len(input),
+            Direction::Decrypt => input.saturating_sub(self.how.surplus()),
         }
     }
 

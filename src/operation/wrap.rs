@@ -3,12 +3,12 @@
 //! What may be wrapped under what is said in [`roles`](crate::attribute::roles); here is what the
 //! standard says, and the work.
 
-use super::cipher::{padded_to, unpadded};
+use super::cipher::{padded_to, rsa_scheme, unpadded};
 use super::whole::{How, Whole};
-use super::{Answer, Room, afford_object, check_usage};
+use super::{Answer, Room, afford_object, check_usage, renamed};
 use crate::attribute::{self, Attributes, Birth, Template, nested};
 use crate::complete::{complete_private, complete_secret, note_birth};
-use crate::crypto::{CipherMode, CryptScheme, Direction, engine, left_pad};
+use crate::crypto::{CipherMode, Direction, engine, left_pad};
 use crate::error::{Error, Result, fail};
 use crate::key::{self, pkcs8};
 use crate::mechanism::{Mechanism, Parameter, Plan};
@@ -231,7 +231,7 @@ impl Session {
                     Whole::new(Direction::Encrypt, kek.secret_key(token)?, cipher).seal(material)
                 }
                 None => {
-                    let scheme = scheme(plan, parameter).ok_or_else(|| cannot(row))?;
+                    let scheme = rsa_scheme(plan, parameter).ok_or_else(|| cannot(row))?;
                     kek.public_key()?.encrypt(&scheme, material)
                 }
             },
@@ -347,7 +347,7 @@ impl Session {
                     Whole::new(Direction::Decrypt, kek.secret_key(token)?, cipher).open(wrapped)
                 }
                 None => {
-                    let scheme = scheme(plan, parameter).ok_or_else(|| cannot(row))?;
+                    let scheme = rsa_scheme(plan, parameter).ok_or_else(|| cannot(row))?;
                     kek.private_key(token)?.decrypt(&scheme, wrapped)
                 }
             },
@@ -358,14 +358,6 @@ impl Session {
                 CKR_ENCRYPTED_DATA_LEN_RANGE,
                 CKR_WRAPPED_KEY_LEN_RANGE,
             ))
-    }
-}
-
-/// Changes one code of an error to another.
-fn renamed(from: CK_RV, to: CK_RV) -> impl Fn(Error) -> Error {
-    move |error| match error.rv() == from {
-        true => error.with_rv(to),
-        false => error,
     }
 }
 
@@ -381,35 +373,20 @@ fn iv(parameter: &Parameter) -> &[u8] {
     }
 }
 
-fn scheme(plan: Plan, parameter: &Parameter) -> Option<CryptScheme> {
-    match (plan, parameter) {
-        (Plan::RsaPkcs1(None), _) => Some(CryptScheme::RsaPkcs1),
-        (Plan::RsaRaw, _) => Some(CryptScheme::RsaRaw),
-        (Plan::RsaOaep, Parameter::Oaep { hash, mgf, label }) => Some(CryptScheme::RsaOaep {
-            hash: *hash,
-            mgf: *mgf,
-            label: label.clone(),
-        }),
-        _ => None,
-    }
-}
-
 /// Length of what wrapping so many bytes gives.
 fn wrapped_len(row: &Mechanism, how: &Wrapping, kek: &Object, len: usize) -> Result<usize> {
     match (row.plan, &how.parameter) {
         (Plan::Cipher { padded: true, .. }, _) => Ok(len - len % BLOCK + BLOCK),
         (Plan::Cipher { .. }, _) => Ok(len),
-        (Plan::Gcm, Parameter::Gcm { tag, .. }) | (Plan::Ccm, Parameter::Ccm { tag, .. }) => {
-            Ok(len + tag)
-        }
-        (Plan::KeyWrap { .. }, _) => Ok(len.next_multiple_of(SEMIBLOCK) + SEMIBLOCK),
-        (Plan::KeyWrapPkcs7, _) => Ok(len - len % SEMIBLOCK + 2 * SEMIBLOCK),
         (Plan::RsaAesKeyWrap, _) => Ok(kek.size().1 + len.next_multiple_of(SEMIBLOCK) + SEMIBLOCK),
         (Plan::EcdhAesKeyWrap { der }, _) => {
             let point = ecdh::point_len(der, kek.attributes())?;
             Ok(point + len.next_multiple_of(SEMIBLOCK) + SEMIBLOCK)
         }
-        _ => Ok(kek.size().1),
+        (plan, parameter) => match How::new(plan, parameter.clone()) {
+            Some(cipher) => Ok(cipher.sealed_len(len)),
+            None => Ok(kek.size().1),
+        },
     }
 }
 

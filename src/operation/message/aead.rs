@@ -10,7 +10,7 @@ use crate::error::{Result, fail};
 use crate::mechanism::Plan;
 use crate::memory::{self, Secret};
 use crate::operation::{
-    Answer, Guard, Operations, Room, advance, collect, finish, none_active, with_room,
+    Answer, Guard, Operations, Room, advance, collect, finish, none_active, renamed, with_room,
 };
 use crate::session::Session;
 use cryptoki_sys::*;
@@ -64,10 +64,7 @@ impl Aead {
             Aead::Ccm => engine::ccm_open(key, nonce, aad, tag.len(), &input),
             Aead::ChaCha20Poly1305 => engine::chacha_open(key, nonce, aad, &input),
         };
-        let plain = opened.map_err(|error| match error.rv() {
-            CKR_ENCRYPTED_DATA_INVALID => error.with_rv(CKR_AEAD_DECRYPT_FAILED),
-            _ => error,
-        })?;
+        let plain = opened.map_err(renamed(CKR_ENCRYPTED_DATA_INVALID, CKR_AEAD_DECRYPT_FAILED))?;
         memory::copy(&plain)
     }
 }

@@ -2,8 +2,7 @@
 //! for one use on the curve of the wrapping key, what the two agree on is the key of AES Key Wrap with
 //! padding, and before the wrapped key stands the public half of that pair.
 
-use super::super::ephemeral::{self, curve_and_point};
-use super::renamed;
+use super::super::{ephemeral, renamed};
 use crate::attribute::Attributes;
 use crate::crypto::engine;
 use crate::crypto::kdf::{self, EcKdf};
@@ -81,8 +80,7 @@ impl<'a> Agreement<'a> {
 /// form, since points are uncompressed here.
 pub fn point_len(der: bool, kek: &Attributes) -> Result<usize> {
     let public = key::public_parts(kek)?;
-    let (_, point) = curve_and_point(&public)?;
-    Ok(written(der, point)?.len())
+    Ok(written(der, key::agreeing_point(&public)?)?.len())
 }
 
 fn written(der: bool, point: &[u8]) -> Result<Vec<u8>> {

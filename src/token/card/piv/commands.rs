@@ -89,21 +89,6 @@ pub(super) fn specs() -> [KeySpec; 6] {
     ]
 }
 
-/// What a key of that kind would be asked for.
-pub(super) fn spec_of(public: &PublicParts) -> KeySpec {
-    match public {
-        PublicParts::Rsa { e, .. } => KeySpec::Rsa {
-            bits: public.bits(),
-            exponent: e.clone(),
-        },
-        PublicParts::Ec { curve, .. } => KeySpec::Ec(*curve),
-        PublicParts::Ed25519(_) => KeySpec::Ed25519,
-        PublicParts::X25519(_) => KeySpec::X25519,
-        PublicParts::MlDsa { set, .. } => KeySpec::MlDsa(*set),
-        PublicParts::MlKem { set, .. } => KeySpec::MlKem(*set),
-    }
-}
-
 /// A PIN as it is sent. `CKR_PIN_LEN_RANGE`.
 fn filled(pin: &[u8], padded: &mut Zeroizing<Vec<u8>>) -> Result<()> {
     if pin.is_empty() || pin.len() > PIN_LEN {

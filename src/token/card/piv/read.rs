@@ -143,7 +143,7 @@ impl Piv {
                 "the key, or its certificate, is not on the card any more"
             );
         };
-        let algorithm = commands::algorithm_of(&commands::spec_of(&public))?;
+        let algorithm = commands::algorithm_of(&public.spec())?;
         self.algorithms.insert(*id, algorithm);
         Ok(algorithm)
     }
